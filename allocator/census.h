@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The census: the second witness. The kernel counts tasks per real uid over all PID namespaces;
+ * the helper uidpool-census asks it, in constant time, whether there are any (facts: a task over
+ * RLIMIT_NPROC cannot fork). Misses tasks that have the uid as effective uid only.
+ *
+ * Two censuses of one uid at once would count each other: hold ledger_claim_uids() meanwhile and
+ * pass the claim on.
+ */
+#ifndef ALLOCATOR_CENSUS_H
+#define ALLOCATOR_CENSUS_H
+
+#include "common/range.h"
+#include "db/ledger.h"
+
+/* Seconds after which a census that somebody stopped counts as BUSY. */
+#define CENSUS_PATIENCE_SEC 5
+
+/*
+ * Start it for every uid of the range. `zombies` is how many dead tasks *each* uid is known to
+ * have, which the kernel still counts. `claim_fd` is inherited. Returns a pidfd or a negative
+ * errno.
+ */
+int census_start(struct uid_range range, uint32_t zombies, int claim_fd);
+
+/*
+ * Its answer, once the pidfd is readable. EMPTY: every uid has exactly `zombies` tasks. BUSY: one
+ * has more. UNKNOWN: one has fewer (the zombies were reaped meanwhile: look again), or the helper
+ * failed; it said why on standard error.
+ */
+enum witness census_finish(int pidfd);
+
+/* Start, wait and finish. */
+enum witness census_ask(struct uid_range range, uint32_t zombies, int claim_fd);
+
+#endif

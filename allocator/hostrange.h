@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whose uids are these already, on this host? The fixed ranges of distributions and systemd, of
+ * login.defs, the grants of /etc/subuid and /etc/subgid, every name service, and running processes.
+ */
+#ifndef ALLOCATOR_HOSTRANGE_H
+#define ALLOCATOR_HOSTRANGE_H
+
+#include "common/problem.h"
+#include "common/range.h"
+
+/* Bases that are found automatically are multiples of 64 Ki between these two: above FreeIPA's
+ * range, below systemd's foreign ids. */
+#define HOSTRANGE_AUTO_FIRST UINT32_C(2113929216) /* 0x7E000000 */
+#define HOSTRANGE_AUTO_END UINT32_C(2147287040)   /* 0x7FFD0000, where the reaper's uids begin */
+#define HOSTRANGE_AUTO_STEP UINT32_C(65536)
+
+/*
+ * UIDPOOL_OK: nobody else has claimed a uid or gid of it. UIDPOOL_CONFLICT: somebody has, and `p`
+ * says who and what to do. UIDPOOL_FAILED: it could not be found out (a name service is down:
+ * not-found and error are two answers). `progress` may be NULL; the name services are asked for
+ * every single id, which may take long.
+ */
+enum uidpool_status hostrange_check(struct uid_range range,
+                                    void (*progress)(const char *text, void *userdata),
+                                    void *userdata, struct problem *p);
+
+/*
+ * The lowest base that is free by hostrange_check() and for which `taken` says false (the ledger's
+ * own pools). UIDPOOL_CONFLICT: there is none.
+ */
+enum uidpool_status hostrange_find(uint32_t size, bool (*taken)(struct uid_range, void *userdata),
+                                   void (*progress)(const char *text, void *userdata),
+                                   void *userdata, uid_t *ret, struct problem *p);
+
+/* One line of /etc/subuid or /etc/subgid, "name:first:count", without its newline. 0, -ENOENT for a
+ * blank line or a comment, or -EBADMSG. Public for its fuzzer. */
+int hostrange_parse_subid(const char *line, struct uid_range *ret);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The reaper: whose uid the killing helper runs under, and starting that helper. The helper
+ * itself, uidpool-reap, is allocator/helpers/reap.c.
+ */
+#ifndef ALLOCATOR_REAPER_H
+#define ALLOCATOR_REAPER_H
+
+#include "common/problem.h"
+#include "common/range.h"
+#include "db/ledger.h"
+
+/* A reaper uid that is ours alone as long as lock_fd is open, here or in a helper. */
+struct reaper {
+    uid_t uid;
+    int lock_fd;
+};
+
+/*
+ * Take a reaper uid: the account uidpool-reaper if it exists, else one of the ledger's. The lock is
+ * host-wide (in /run/uidpool, byte = uid), because two helpers under one reaper uid kill each
+ * other, also from two ledgers. Refuses a reaper that is 0, in a pool, or one of libxl's accounts
+ * (xen-qemuuser-reaper, -range-base, -shared). UIDPOOL_OK with lock_fd -1: all are busy, try again
+ * later. The caller must still see the census say EMPTY of it.
+ */
+enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct problem *p);
+
+/* Start the helper: kill everything that runs as a uid of `target`, which must lie in `pool`.
+ * Inherits the reaper's lock and `claim_fd`. Returns a pidfd or a negative errno. */
+int reaper_start(const struct reaper *r, struct uid_range pool, struct uid_range target,
+                 int claim_fd);
+
+/* Once the pidfd is readable: 0, the signal was sent (which proves nothing), or a negative errno;
+ * the helper said why on standard error. */
+int reaper_finish(int pidfd);
+
+/*
+ * Kill one process that kill(-1) cannot reach: its task `t` has an effective uid in `range` and an
+ * unprivileged real uid outside of it. Opens a pidfd, looks at the task again through /proc, and
+ * only then signals. 0 killed; -ESRCH gone or no longer what it was; -EPERM refused: the task's
+ * real uid is 0 or only a file-system uid matches, so that the process may be a server that works
+ * for many; or a negative errno.
+ */
+struct scan_task;
+int reaper_kill_task(const struct scan_task *t, struct uid_range range);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* uidpool.conf(5): libeconf's layers below one interface. */
+#ifndef COMMON_CONFIG_H
+#define COMMON_CONFIG_H
+
+#include "common/problem.h"
+
+#include <stddef.h>
+
+struct config;
+
+/*
+ * Read the layers /usr/lib/uidpool, /run/uidpool, /etc/uidpool, later ones over earlier ones:
+ * uidpool.conf, then uidpool.conf.d/\*.conf, in each. With `dir` that directory alone. No file at
+ * all is an empty configuration. `root` (or NULL) is put before each of the three. UIDPOOL_FAILED
+ * names file and line of what could not be read.
+ */
+enum uidpool_status config_read(const char *root, const char *dir, struct config **ret,
+                                struct problem *p);
+void config_free(struct config *c);
+static inline void config_freep(struct config **c)
+{
+    config_free(*c);
+}
+
+/* The value of a key, NULL if it is not set. Belongs to the configuration. */
+const char *config_get(const struct config *c, const char *section, const char *key);
+
+/* The names of all sections, NULL-terminated, in the order of the files. Belongs to the
+ * configuration. */
+const char *const *config_sections(const struct config *c);
+
+/* The keys of one section, NULL-terminated, so that an unknown one can be refused. Belongs to the
+ * configuration. */
+const char *const *config_keys(const struct config *c, const char *section);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Locks in files, for processes and for jobs within one: open-file-description locks (fcntl(2),
+ * F_OFD_SETLK). A lock lives until the last duplicate of its descriptor is closed, so a helper
+ * that inherits it keeps the lock when its parent is killed. Nothing here unlinks a lock file. */
+#ifndef COMMON_LOCKFILE_H
+#define COMMON_LOCKFILE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Open or create a lock file: O_NOFOLLOW, O_CLOEXEC, mode 0600, a regular file that belongs to us
+ * or to root and that nobody else may write (else -EPERM). Returns a descriptor or a negative
+ * errno. */
+int lockfile_open(const char *path);
+
+/* Lock bytes [at, at+length) for writing, without waiting: 0, -EAGAIN, or another negative errno.
+ */
+int lockfile_try(int fd, off_t at, off_t length);
+/* The same, waiting. -EINTR is retried. */
+int lockfile_wait(int fd, off_t at, off_t length);
+int lockfile_unlock(int fd, off_t at, off_t length);
+
+/*
+ * A fair queue over two bytes of the file, `at` and `at + 1`. The kernel wakes all waiters of a
+ * lock and lets whoever runs first have it, so a process that locks in a loop wins against all
+ * others. Here a newcomer must first own the queue's door, which it lets go only once it is inside:
+ * the process that just left has to queue for the door again.
+ */
+int lockfile_queue_enter(int fd, off_t at);
+int lockfile_queue_leave(int fd, off_t at);
+
+#endif

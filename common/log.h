@@ -15,4 +15,7 @@ void log_notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * '?'. */
 void text_sanitize(char *to, unsigned long size, const char *from);
 
+/* In place: control characters, and bytes that are not well-formed UTF-8, become '?'. */
+void text_make_printable(char *text);
+
 #endif

@@ -25,6 +25,8 @@ int clock_boot_id(char ret[static 33]);
  * (today), "2026-11-17", "2026-11-17 14:00[:05]", the same with T between, and with Z or +01:00
  * behind, "tue", "tuesday 14:00" (the last one that is not in the future). 0 or -EINVAL. */
 int parse_time(const char *text, int64_t *ret);
+/* The same, as seen from `now` (microseconds since 1970). */
+int parse_time_at(const char *text, int64_t now, int64_t *ret);
 
 /* "2026-11-17T14:00:05.123456+01:00" in local time. Returns `buf`. */
 const char *format_time(int64_t usec, char *buf, size_t size);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Locks in files and a fair queue over them. Touches the lock file it is told, and never unlinks
+ * one: somebody may be waiting on the old inode.
+ */
+#include "common/lockfile.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+int lockfile_open(const char *path)
+{
+    _cleanup_fd_ int fd = -1;
+    struct stat st;
+
+    /* O_RDWR and O_NONBLOCK: a FIFO in the lock's place must not hang us. */
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return errno == ELOOP ? -EPERM : -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) ||
+        (st.st_mode & (S_IWGRP | S_IWOTH)))
+        return -EPERM;
+    return take_fd(&fd);
+}
+
+static int set_lock(int fd, short type, off_t at, off_t length, bool wait)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = length};
+    int command = wait ? F_OFD_SETLKW : F_OFD_SETLK;
+
+    /* To fcntl(2) a length of 0 means "to the end of the file". */
+    if (at < 0 || length <= 0)
+        return -EINVAL;
+    while (fcntl(fd, command, &lock) < 0) {
+        if (errno == EACCES)
+            return -EAGAIN;
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+int lockfile_try(int fd, off_t at, off_t length)
+{
+    return set_lock(fd, F_WRLCK, at, length, false);
+}
+
+int lockfile_wait(int fd, off_t at, off_t length)
+{
+    return set_lock(fd, F_WRLCK, at, length, true);
+}
+
+int lockfile_unlock(int fd, off_t at, off_t length)
+{
+    return set_lock(fd, F_UNLCK, at, length, false);
+}
+
+int lockfile_queue_enter(int fd, off_t at)
+{
+    int r, unlock;
+
+    r = lockfile_wait(fd, at, 1);
+    if (r < 0)
+        return r;
+    r = lockfile_wait(fd, at + 1, 1);
+    unlock = lockfile_unlock(fd, at, 1);
+    if (r == 0 && unlock < 0) {
+        (void)lockfile_unlock(fd, at + 1, 1);
+        r = unlock;
+    }
+    return r;
+}
+
+int lockfile_queue_leave(int fd, off_t at)
+{
+    return lockfile_unlock(fd, at + 1, 1);
+}

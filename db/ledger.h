@@ -17,12 +17,19 @@
 #define DB_LEDGER_H
 
 #include "common/problem.h"
+#include "common/range.h"
 #include "uidpool.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct ledger;
+
+/* The reaper's uids of a new ledger: at the end of what hostrange.h calls automatic, below
+ * systemd's foreign ids (2147352576, systemd docs/UIDS-GIDS.md). So many helpers may kill at once.
+ */
+#define LEDGER_REAPER_FIRST UINT32_C(2147287040)
+#define LEDGER_REAPER_COUNT UINT32_C(64)
 
 enum ledger_access {
     LEDGER_READ,   /* must exist; no write is possible */
@@ -42,8 +49,9 @@ const char *witness_name(enum witness w);
 
 /* What one attempt to prove uids empty came to. */
 struct evidence {
-    int64_t lease; /* struct uidpool_lease.id */
-    uint32_t step; /* and .step: evidence counts for this state of the lease alone */
+    struct uid_range uids; /* the lease's uids */
+    int64_t lease;         /* struct uidpool_lease.id */
+    uint32_t step;         /* and .step: evidence counts for this state of the lease alone */
     enum witness scan;
     enum witness census;
     uint32_t tasks_scanned; /* tasks the scan looked at, of any uid */

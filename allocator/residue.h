@@ -4,7 +4,8 @@
  * POSIX message queues are removed. Files are found and named, never removed: they may be the
  * administrator's evidence.
  *
- * Works in steps, as the scan does. Follows no symbolic link and crosses no mount point.
+ * Works in steps, as the scan does. Below a place it follows no symbolic link and crosses no mount
+ * point; the place itself may be either.
  */
 #ifndef ALLOCATOR_RESIDUE_H
 #define ALLOCATOR_RESIDUE_H
@@ -20,6 +21,10 @@ struct residue;
  * residue. */
 int residue_new(struct uid_range range, const char *const *places, struct residue **ret);
 void residue_free(struct residue *r);
+static inline void residue_freep(struct residue **r)
+{
+    residue_free(*r);
+}
 
 /* Look at up to `max_entries` more. 1: there is more, 0: done. Trouble is no error here, it is
  * counted as residue: what could not be looked at is not known to be clean. */

@@ -12,11 +12,13 @@
  * child; everything else is closed there. The child's signal mask is empty and its handlers are
  * default.
  *
- * The child shares our memory until it has executed (clone(2), CLONE_VM | CLONE_VFORK), so that a
- * toolstack of several gigabytes pays nothing for it, and it has no exit signal, so that the
- * caller's own SIGCHLD handling never sees it: only spawn_reap() on the pidfd does.
+ * It shares our memory until it has executed (clone(2), CLONE_VM | CLONE_VFORK), so that a
+ * toolstack of several gigabytes pays nothing for it. It is not our child but that of a minder,
+ * which is, which executes nothing and so has no exit signal: the caller's own SIGCHLD handling
+ * never sees either, only spawn_reap() on the pidfd does.
  *
- * Returns a pidfd (poll it for POLLIN), or a negative errno, also when execve(2) failed.
+ * Returns a pidfd of the minder, which ends when the helper has ended and as it did (poll it for
+ * POLLIN), or a negative errno, also when execve(2) failed. The minder holds no descriptors.
  */
 int spawn_helper(const char *path, char *const argv[], const int *keep, size_t n_keep);
 
@@ -27,8 +29,12 @@ int spawn_helper(const char *path, char *const argv[], const int *keep, size_t n
  */
 int spawn_reap(int pidfd);
 
-/* The same, waiting up to `timeout_msec`; a helper that is late is killed, reaped, and -ETIMEDOUT
- * returned. */
+/* Kill a helper that still runs. A SIGKILL to the pidfd would end the minder alone. 0, or a
+ * negative errno. */
+int spawn_kill(int pidfd);
+
+/* spawn_reap(), waiting up to `timeout_msec`; a helper that is late is killed, reaped, and
+ * -ETIMEDOUT returned. */
 int spawn_wait(int pidfd, int timeout_msec);
 
 #endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * uidpool-census FIRST+COUNT ZOMBIES
+ *
+ * Asks the kernel, for each uid FIRST .. FIRST+COUNT-1: has it exactly ZOMBIES tasks, in whichever
+ * PID namespace? The kernel counts tasks by real uid, dead ones until they are reaped, and refuses
+ * one more by EAGAIN when that exceeds the RLIMIT_NPROC of whoever forks. So a child that is one
+ * task of the uid, with the limit 2 + N, may fork if and only if there are at most N others.
+ *
+ * MUST
+ *  1. Take two arguments, in this order and form, or refuse.
+ *  2. Start as root with all three ids, in the initial user namespace: the kernel counts for each
+ *     user namespace apart.
+ *  3. Ask from a child that has the uid as all three ids, no groups and no capability, read back:
+ *     with CAP_SYS_RESOURCE or CAP_SYS_ADMIN the limit is not enforced.
+ *  4. Ask twice. With room for one other less the kernel must refuse. That shows that it enforces
+ *     the limit here and now, and that there are not fewer zombies than were told.
+ *  5. Leave nothing behind: the question is a fork that cannot succeed, the child dies with its
+ *     parent, and is reaped before the answer is given.
+ *  6. Take no word from the child that a process of the uid could have put into its mouth. They can
+ *     kill and stop it: both mean BUSY. They cannot trace it, nor raise its limit above the hard
+ *     one.
+ *  7. Say EMPTY only by 0. Trouble of any kind is UNKNOWN.
+ *
+ * Misses tasks that have the uid as effective, saved or file system uid only, and tasks in a user
+ * namespace that another uid made: these are charged to its maker. The scan sees them.
+ *
+ * Exit: 0 EMPTY, 1 BUSY (some uid has more), 2 refused its arguments, 3 UNKNOWN.
+ */
+#include "allocator/helpers/helper.h"
+
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum answer {
+    ANSWER_EMPTY = 0,
+    ANSWER_BUSY = 1,
+    ANSWER_USAGE = 2,
+    ANSWER_UNKNOWN = 3,
+};
+
+/* The same as CENSUS_PATIENCE_SEC of allocator/census.h, for one uid. */
+#define PATIENCE_MSEC 5000
+
+/* Of /proc/self/ns/user in the initial user namespace, fixed in the kernel (USER_NS_INIT_INO). */
+#define USER_NS_INITIAL 0xEFFFFFFDu
+
+static int unborn(void *nothing)
+{
+    (void)nothing;
+    return 0;
+}
+
+/*
+ * Would the kernel let us fork? Asked by a clone that fails in any case: it is told to write the
+ * child's pidfd to address 0. EAGAIN: the limit came first. EFAULT: the limit let it pass. Nothing
+ * is born that could be stopped, killed, or left over. That the limit comes first is the kernel's
+ * habit and in no manual: MUST 4 sees it on each run. Should it succeed, which is trouble, the
+ * child ends at once, on its own stack, before clone(2) returns.
+ */
+static bool may_fork(uid_t uid, rlim_t soft, rlim_t hard)
+{
+    static _Alignas(16) char stack[8192];
+    struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
+
+    if (setrlimit(RLIMIT_NPROC, &limit) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
+    if (clone(unborn, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, NULL,
+              NULL) >= 0)
+        fail(ANSWER_UNKNOWN, "uid %u: the clone that must fail succeeded", uid);
+    if (errno != EAGAIN && errno != EFAULT)
+        fail(ANSWER_UNKNOWN, "uid %u: clone: %s", uid, strerror(errno));
+    return errno == EFAULT;
+}
+
+/* MUST 3. The hard limit is set while that is still allowed. */
+static void become(uid_t uid, rlim_t hard)
+{
+    struct rlimit limit = {.rlim_cur = hard, .rlim_max = hard};
+    bool no_effective = false, no_permitted = false;
+    gid_t r, e, s;
+
+    if (setrlimit(RLIMIT_NPROC, &limit) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
+    if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+    if (!owns_three_ids(uid, uid, uid) || getresgid(&r, &e, &s) < 0 || r != uid || e != uid ||
+        s != uid || getgroups(0, NULL) != 0)
+        fail(ANSWER_UNKNOWN, "uid %u: the ids are not those that were set", uid);
+    if (!read_capabilities(&no_effective, &no_permitted) || !no_effective || !no_permitted)
+        fail(ANSWER_UNKNOWN, "uid %u: capabilities are left", uid);
+}
+
+/* The child: MUST 3 to 6. Each change of ids clears the death signal, and may make the process
+ * traceable where fs.suid_dumpable is 1: both are set after the last one. */
+static _Noreturn void ask(uid_t uid, uint64_t zombies, pid_t parent)
+{
+    rlim_t hard = 2 + zombies;
+
+    become(uid, hard);
+    if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: prctl: %s", uid, strerror(errno));
+    if (getppid() != parent)
+        _exit(ANSWER_UNKNOWN);
+    if (may_fork(uid, hard - 1, hard))
+        fail(ANSWER_UNKNOWN,
+             zombies > 0 ? "uid %u: fewer dead tasks than were told"
+                         : "uid %u: RLIMIT_NPROC is not enforced",
+             uid);
+    _exit(may_fork(uid, hard, hard) ? ANSWER_EMPTY : ANSWER_BUSY);
+}
+
+/* Wait until it ends or patience does; then it was stopped, and whoever stopped it is alive. */
+static void wait_or_kill(pid_t child)
+{
+    struct pollfd p = {.fd = pidfd_open(child, 0), .events = POLLIN};
+    int n;
+
+    if (p.fd < 0)
+        fail(ANSWER_UNKNOWN, "pidfd_open: %s", strerror(errno));
+    n = poll(&p, 1, PATIENCE_MSEC);
+    if (n < 1 && pidfd_send_signal(p.fd, SIGKILL, NULL, 0) < 0)
+        fail(ANSWER_UNKNOWN, "pidfd_send_signal: %s", strerror(errno));
+    (void)close(p.fd);
+}
+
+/* One uid. MUST 6 and 7: a child that said nothing was kept from it. */
+static enum answer count(uid_t uid, uint64_t zombies)
+{
+    int status;
+    pid_t parent = getpid(), child = fork();
+
+    if (child < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: fork: %s", uid, strerror(errno));
+    if (child == 0)
+        ask(uid, zombies, parent);
+    wait_or_kill(child);
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            fail(ANSWER_UNKNOWN, "uid %u: waitpid: %s", uid, strerror(errno));
+    if (WIFSIGNALED(status))
+        return ANSWER_BUSY;
+    if (WIFEXITED(status) &&
+        (WEXITSTATUS(status) == ANSWER_EMPTY || WEXITSTATUS(status) == ANSWER_BUSY))
+        return WEXITSTATUS(status) == ANSWER_EMPTY ? ANSWER_EMPTY : ANSWER_BUSY;
+    return ANSWER_UNKNOWN;
+}
+
+/* MUST 2. */
+static void check_caller(void)
+{
+    struct stat st;
+
+    if (!owns_three_ids(0, 0, 0))
+        fail(ANSWER_UNKNOWN, "refused: real, effective and saved uid must all be 0");
+    if (stat("/proc/self/ns/user", &st) < 0)
+        fail(ANSWER_UNKNOWN, "/proc/self/ns/user: %s", strerror(errno));
+    if (st.st_ino != USER_NS_INITIAL)
+        fail(ANSWER_UNKNOWN, "refused: this is not the initial user namespace");
+}
+
+int main(int argc, char *argv[])
+{
+    struct uid_range range;
+    uint64_t zombies;
+
+    if (argc != 3)
+        fail(ANSWER_USAGE, "usage: uidpool-census FIRST+COUNT ZOMBIES");
+    if (!read_range(argv[1], &range))
+        fail(ANSWER_USAGE, "refused: '%s' is no range of usable uids", argv[1]);
+    if (parse_u64(argv[2], INT32_MAX, &zombies) < 0)
+        fail(ANSWER_USAGE, "refused: '%s' is no number of tasks", argv[2]);
+    check_caller();
+    /* With SIGCHLD ignored the kernel would reap the child, and its answer be lost. */
+    (void)signal(SIGCHLD, SIG_DFL);
+    for (uint32_t i = 0; i < range.count; i++) {
+        enum answer answer = count(range.first + i, zombies);
+
+        if (answer != ANSWER_EMPTY)
+            return (int)answer;
+    }
+    return ANSWER_EMPTY;
+}

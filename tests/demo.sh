@@ -1,0 +1,163 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# demo.sh BUILD: the main job on real processes, step by step, each checked.
+# Runs in a PID and mount namespace of its own (quickstart demo makes it); all it writes is on file
+# systems that go with the namespace.
+set -u
+
+build=$1
+bin=$build/allocator/cli/uidpool
+
+die() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 1
+}
+
+[ -x "$bin" ] || die "$bin is not built"
+[ $$ = 1 ] || [ "${UIDPOOL_TEST_NAMESPACE-}" = 1 ] ||
+    die "this kills processes: start it in a PID namespace of its own, as './quickstart demo' does"
+mount -t tmpfs -o mode=1777 tmpfs /tmp || die "cannot mount a throw-away /tmp"
+dir=/tmp/uidpool-demo
+mkdir -m 0700 "$dir" "$dir/config"
+umask 022
+
+step=0
+# say WHAT IT IS - WHAT IT PROVES
+say() {
+    step=$((step + 1))
+    printf '\n%d. %s\n' "$step" "$1"
+}
+
+note() {
+    printf '   %s\n' "$*"
+}
+
+# run STATUS ARGUMENT...: show the command, run it, show what it says, insist on its exit status.
+run() {
+    want=$1
+    shift
+    printf '\n   $ uidpool %s\n' "$*"
+    "$bin" --ledger="$dir/ledger.db" --config="$dir/config" "$@" >"$dir/out" 2>"$dir/err"
+    got=$?
+    sed 's/^/     /' "$dir/out" "$dir/err"
+    [ "$got" = "$want" ] || die "step $step: that exited with $got, not with $want"
+    [ "$want" = 0 ] || note "(exit status $got)"
+}
+
+# says PATTERN: the last command's output has it.
+says() {
+    grep -q -e "$1" "$dir/out" "$dir/err" || die "step $step: the answer does not say '$1'"
+}
+
+# start COMMAND...: as the leased uid, cut loose from this shell as a daemon is.
+start() {
+    printf '\n   $ setpriv --reuid=%s --regid=%s --clear-groups %s &\n' "$uid" "$gid" "$*"
+    setsid --fork setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@" </dev/null >/dev/null 2>&1
+    tries=0
+    until [ "$(running)" -gt 0 ] || [ -n "${quick-}" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 3000 ] || die "step $step: the process did not start"
+        sleep 0.01
+    done
+}
+
+# How many processes have the uid as real uid, zombies not counted.
+running() {
+    found=0
+    for status in /proc/[0-9]*/status; do
+        while read -r key value _; do
+            case $key in
+            State:) [ "$value" != Z ] || break ;;
+            Uid:) [ "$value" != "$uid" ] || found=$((found + 1)) ;;
+            esac
+        done 2>/dev/null <"$status"
+    done
+    echo "$found"
+}
+
+granted() {
+    uid=$(cut -d : -f 1 "$dir/out")
+    gid=$(cut -d : -f 2 "$dir/out")
+}
+
+cat <<END
+uidpool's main job. Below, "uidpool" stands for
+  $bin --ledger=$dir/ledger.db --config=$dir/config
+and $dir is gone when this ends.
+END
+
+say "A pool: a range of uids that nobody on this host owns. It makes the ledger, too."
+run 0 pool add xen --base=auto --size=32752 --policy=domid --quarantine=5
+run 0 pool list
+says xen
+
+say "A lease for domain 5. The answer is ready for QEMU's -runas. Asking again gives the same."
+run 0 lease --domid=5
+granted
+first=$uid
+run 0 lease --domid=5
+granted
+[ "$uid" = "$first" ] || die "step $step: asked again, it gave another uid"
+
+say "Real processes as that uid: a plain one, and one that its parent has forgotten."
+start sleep 1000
+start sh -c 'sleep 1001 & sleep 1002'
+run 0 list
+says leased
+run 0 show "$uid"
+says "$uid"
+note "running as $uid: $(running)"
+
+say "The domain is destroyed. The release kills, and returns only when two witnesses agree that
+   nothing runs as the uid: a walk over /proc, and the kernel's own count of the uid's tasks."
+run 0 release --domid=5
+note "running as $uid: $(running)"
+[ "$(running)" = 0 ] || die "step $step: something survived"
+
+say "The evidence is in the ledger: what the witnesses said, and how many were killed."
+run 0 history --domid=5
+says proven
+says EMPTY
+
+say "The uid rests before anybody gets it again; another domain gets another one meanwhile."
+run 4 lease --domid=5
+run 0 lease --domid=6
+granted
+[ "$uid" != "$first" ] || die "step $step: two domains got the same uid"
+
+say "What a guest leaves behind would belong to the next one with its uid. So a file in /tmp puts
+   the uid on hold, by name, until an administrator has looked."
+quick=1
+start touch /tmp/left-behind
+tries=0
+until [ -e /tmp/left-behind ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 3000 ] || die "step $step: no file was made"
+    sleep 0.01
+done
+run 0 release --domid=6
+run 0 show "$uid"
+says held
+says /tmp/left-behind
+run 4 lease --domid=6
+run 4 clear "$uid"
+printf '\n   $ rm /tmp/left-behind\n'
+rm /tmp/left-behind
+run 0 clear "$uid"
+
+say "Rested, the first uid comes back, under a new lease."
+tries=0
+until "$bin" --ledger="$dir/ledger.db" --config="$dir/config" lease --domid=5 >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || die "step $step: it rests for ever"
+    sleep 0.1
+done
+run 0 lease --domid=5
+granted
+[ "$uid" = "$first" ] || die "step $step: under the policy domid it must be the same uid"
+run 0 who "$uid"
+
+say "The ledger agrees with itself."
+run 0 ledger check
+
+printf '\nAll %d steps did what they say.\n' "$step"

@@ -96,7 +96,7 @@ static const char *state_meaning(char state)
     case 'S':
         return "sleeping";
     case 'D':
-        return "waiting in the kernel, for a disk or a server";
+        return "waiting in the kernel: frozen, or for a disk or a server";
     case 'T':
         return "stopped";
     case 't':
@@ -128,9 +128,9 @@ void report_survivors(struct uidpool *u)
     if (n > SURVIVORS_SHOWN)
         log_error("and %zu more survivors", n - SURVIVORS_SHOWN);
     if (n > 0)
-        log_error("next: end each survivor (kill -9 PID; thaw it if its cgroup is frozen; if its "
-                  "state is D, mend the disk or server it waits for), then run the same command "
-                  "again; until then the uid goes to nobody");
+        log_error("next: stop each survivor, thaw its cgroup if it is frozen, mend the disk or "
+                  "server it waits for; then run the same command again (uidpool(8), DIAGNOSTICS); "
+                  "until it succeeds the uid goes to nobody");
     else
         log_error("next: run the same command again, with a longer --timeout; until it succeeds "
                   "the uid goes to nobody");

@@ -41,8 +41,8 @@ static void begin_answer(struct answer *a, const struct uidpool_event *grant)
         return;
     }
     fields_holder(grant->domid, grant->name, holder);
-    printf("uid %" PRIu32 " at %s: %s of %s, lease %" PRId64 "%s%s\n\n", a->uid, time, holder,
-           grant->pool ? grant->pool : "no pool", grant->lease, grant->uuid ? ", uuid " : "",
+    printf("uid %" PRIu32 " at %s: %s in pool %s, lease %" PRId64 "%s%s\n\n", a->uid, time, holder,
+           grant->pool ? grant->pool : "(none)", grant->lease, grant->uuid ? ", uuid " : "",
            grant->uuid ? grant->uuid : "");
 }
 

@@ -11,9 +11,11 @@ struct config;
 
 /*
  * Read the layers /usr/lib/uidpool, /run/uidpool, /etc/uidpool, later ones over earlier ones:
- * uidpool.conf, then uidpool.conf.d/\*.conf, in each. With `dir` that directory alone. No file at
- * all is an empty configuration. `root` (or NULL) is put before each of the three. UIDPOOL_FAILED
- * names file and line of what could not be read.
+ * uidpool.conf, then uidpool.conf.d/\*.conf sorted by name, in each. A file hides those of the same
+ * name in earlier layers, as libeconf and systemd do it; /dev/null in its place hides and says
+ * nothing. With `dir` that directory alone, which must exist. No file at all is an empty
+ * configuration. `root` (or NULL) is put before each of the three. UIDPOOL_FAILED names file and
+ * line of what could not be read.
  */
 enum uidpool_status config_read(const char *root, const char *dir, struct config **ret,
                                 struct problem *p);
@@ -23,7 +25,8 @@ static inline void config_freep(struct config **c)
     config_free(*c);
 }
 
-/* The value of a key, NULL if it is not set. Belongs to the configuration. */
+/* The value of a key without the quotes around it, NULL if it is not set. Belongs to the
+ * configuration. */
 const char *config_get(const struct config *c, const char *section, const char *key);
 
 /* The names of all sections, NULL-terminated, in the order of the files. Belongs to the

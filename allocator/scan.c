@@ -29,8 +29,8 @@
 #define STATUS_SIZE 4096
 /* 65,536 groups of eleven bytes each fit (NGROUPS_MAX). What is longer is no status. */
 #define STATUS_MAX (1024u * 1024u)
-/* How often the list of a process's threads is read again while they come and go. */
-#define LIST_TRIES 64
+/* How often the list of a process's threads is read while some of them die. */
+#define LIST_TRIES 8
 
 struct text {
     char *data;
@@ -353,8 +353,14 @@ static bool is_asked_for(const struct scan *s, const struct scan_task *t)
     return false;
 }
 
+/* Tasks of one process stand together; one that is looked at twice is kept once, as last seen. */
 static int keep_task(struct scan *s, const struct scan_task *t)
 {
+    for (size_t i = s->n_tasks; i > 0 && s->tasks[i - 1].pid == t->pid; i--)
+        if (s->tasks[i - 1].tid == t->tid) {
+            s->tasks[i - 1] = *t;
+            return 0;
+        }
     if (s->n_tasks == s->n_allocated) {
         size_t n = s->n_allocated ? s->n_allocated * 2 : 16;
         struct scan_task *tasks = reallocarray(s->tasks, n, sizeof(*tasks));
@@ -385,72 +391,97 @@ static int count_task(struct scan *s, const struct scan_task *t)
     return is_asked_for(s, t) ? keep_task(s, t) : 0;
 }
 
-/* One buffer full of the list of threads. -EAGAIN: the list may be cut short. */
-static int look_at_threads(struct scan *s, int dir, pid_t pid, const char *list, size_t length)
+/* How far a list of threads was read, and whether one of them died meanwhile. */
+struct listing {
+    pid_t pid;
+    int dir;
+    int64_t position;
+    bool died;
+};
+
+static int look_at_thread(struct scan *s, struct listing *l, pid_t tid)
 {
-    const struct dirent64 *last = NULL, *entry;
+    struct scan_task t = {.pid = l->pid, .tid = tid};
+    unsigned threads;
     char path[32];
     int r;
 
-    for (size_t at = 0; at < length; at += entry->d_reclen)
-        last = entry = (const void *)(list + at);
-    /* The kernel ends the list at a thread that dies while it is being listed (fs/proc/base.c,
-     * next_tid()), whatever lives behind it. The last one listed is still there: none did. */
-    if (last && faccessat(dir, last->d_name, F_OK, 0) < 0)
-        return -EAGAIN;
+    (void)snprintf(path, sizeof(path), "%d/status", tid);
+    r = look(l->dir, path, &s->text, &t, &threads);
+    if (r == 0)
+        return count_task(s, &t);
+    if (!is_gone(r))
+        return r;
+    l->died = true;
+    return 0;
+}
+
+/* One buffer full of the list. A gap in the positions is a thread that died before it was listed.
+ */
+static int look_at_entries(struct scan *s, struct listing *l, const char *buffer, size_t length)
+{
+    const struct dirent64 *entry;
 
     for (size_t at = 0; at < length; at += entry->d_reclen) {
-        struct scan_task t = {.pid = pid};
-        unsigned threads;
         uint64_t tid;
+        int r = 0;
 
-        entry = (const void *)(list + at);
-        if (parse_u64(entry->d_name, INT32_MAX, &tid) < 0)
-            continue;
-        t.tid = (pid_t)tid;
-        (void)snprintf(path, sizeof(path), "%d/status", t.tid);
-        r = look(dir, path, &s->text, &t, &threads);
-        if (r == 0)
-            r = count_task(s, &t);
-        if (r < 0 && !is_gone(r))
+        entry = (const void *)(buffer + at);
+        if (entry->d_off != l->position + 1)
+            l->died = true;
+        l->position = entry->d_off;
+        if (parse_u64(entry->d_name, INT32_MAX, &tid) == 0)
+            r = look_at_thread(s, l, (pid_t)tid);
+        if (r < 0)
             return r;
     }
     return 0;
 }
 
-static int list_threads(struct scan *s, pid_t pid)
+static int list_threads(struct scan *s, pid_t pid, bool *ret_died)
 {
-    _Alignas(struct dirent64) char list[32768];
-    char path[32];
+    _Alignas(struct dirent64) char buffer[32768];
+    struct listing l = {.pid = pid};
     _cleanup_fd_ int dir = -1;
+    char path[32];
 
     (void)snprintf(path, sizeof(path), "%d/task", pid);
-    dir = open_below(dirfd(s->proc), path, O_RDONLY | O_DIRECTORY);
+    l.dir = dir = open_below(dirfd(s->proc), path, O_RDONLY | O_DIRECTORY);
     if (dir < 0)
         return dir;
     for (;;) {
-        ssize_t n = getdents64(dir, list, sizeof(list));
+        ssize_t n = getdents64(dir, buffer, sizeof(buffer));
         int r;
 
-        if (n <= 0)
-            return n < 0 ? -errno : 0;
-        r = look_at_threads(s, dir, pid, list, (size_t)n);
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        r = look_at_entries(s, &l, buffer, (size_t)n);
         if (r < 0)
             return r;
     }
+    *ret_died = l.died;
+    return 0;
 }
 
-/* Every thread of one process. A list that was cut short is thrown away and read again. */
+/*
+ * Every thread of one process. The kernel goes on from a thread to the next, and where the thread
+ * died under it ends the list, or goes on by counting, which leaves out as many as have died
+ * (fs/proc/base.c, proc_task_readdir()). So the list is complete only if nobody died meanwhile,
+ * and is read again if somebody did. What was seen once counts. After so many times that is
+ * accepted: not to answer would let any process keep all uids from being proven, by threads that
+ * come and go.
+ */
 static int look_at_every_thread(struct scan *s, pid_t pid)
 {
-    size_t n_tasks = s->n_tasks;
     uint32_t looked = s->looked;
-    int r = -EAGAIN;
+    bool died = true;
+    int r = 0;
 
-    for (unsigned i = 0; i < LIST_TRIES && r == -EAGAIN; i++) {
-        s->n_tasks = n_tasks;
+    for (unsigned i = 0; i < LIST_TRIES && r == 0 && died; i++) {
         s->looked = looked;
-        r = list_threads(s, pid);
+        r = list_threads(s, pid, &died);
     }
     return r;
 }
@@ -476,8 +507,6 @@ static void look_at_process(struct scan *s, pid_t pid)
         r = look_at_every_thread(s, pid);
     if (r == -EXDEV)
         go_blind(s, "something is mounted over a part of /proc/%d", pid);
-    else if (r == -EAGAIN)
-        go_blind(s, "the threads of process %d come and go too fast", pid);
     else if (r < 0 && !is_gone(r))
         go_blind(s, "/proc/%d: %s", pid, strerrordesc_np(-r));
 }

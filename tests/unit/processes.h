@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Processes with odd ids, made to be seen, counted and killed. They and whatever kills them live in
+ * PID and mount namespaces of their own: run_isolated() comes first in such a program's main(). */
+#ifndef UNIT_PROCESSES_H
+#define UNIT_PROCESSES_H
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_USEC (30 * USEC_PER_SEC)
+
+/* Each test takes uids of its own, so that a zombie of one is not counted in the next. */
+#define TEST_UID_FIRST 2114519040u
+#define TEST_UID_LAST 2114584575u
+
+#define INSIDE "UIDPOOL_TEST_INSIDE"
+
+static inline uid_t fresh_uids(uint32_t count)
+{
+    static uint32_t used;
+    /* Programs that run at the same time, and repeat a test, do not share uids. */
+    uid_t uid = TEST_UID_FIRST + UIDS_FROM + used;
+
+    used += count;
+    return uid;
+}
+
+/* Run this program again as pid 1 of its own namespace, so that kill(-1) reaches nobody else.
+ * Returns there and there alone. */
+static inline void run_isolated(char *argv[])
+{
+    char program[4096] = "";
+
+    if (geteuid() != 0) {
+        fputs("SKIP: needs root, for other uids and for namespaces\n", stderr);
+        exit(77);
+    }
+    if (getpid() == 1 && getenv(INSIDE))
+        return;
+    if (setenv(INSIDE, "1", 1) < 0 || readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+        abort();
+    execlp("unshare", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--", program,
+           argv[1], (char *)NULL);
+    perror("unshare");
+    exit(1);
+}
+
+static inline void wait_until(bool (*condition)(void *), void *userdata)
+{
+    int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
+
+    while (!condition(userdata)) {
+        assert_true(clock_monotonic_usec() < deadline);
+        usleep(1000);
+    }
+}
+
+/* A life: the ids, what it does before it is looked at, and after. `before` may be NULL; NULL for
+ * `after` waits for a signal. Neither may use cmocka. */
+struct life {
+    uid_t real, effective, saved;
+    void (*before)(void);
+    void (*after)(void);
+};
+
+static inline void must(bool ok, const char *what)
+{
+    if (ok)
+        return;
+    perror(what);
+    _exit(99);
+}
+
+/* By the system call: glibc's function changes the ids of every thread. */
+static inline void set_ids(uid_t real, uid_t effective, uid_t saved)
+{
+    must(syscall(SYS_setresuid, real, effective, saved) == 0, "setresuid");
+}
+
+static inline void pause_forever(void)
+{
+    for (;;)
+        pause();
+}
+
+static inline void say_ready(int fd)
+{
+    must(write(fd, "r", 1) == 1, "write");
+}
+
+/* Start it and wait until it is what it shall be. */
+static inline pid_t start_life(struct life life)
+{
+    int ready[2];
+    char c = 0;
+    pid_t pid;
+
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        set_ids(life.real, life.effective, life.saved);
+        if (life.before)
+            life.before();
+        say_ready(ready[1]);
+        if (life.after)
+            life.after();
+        pause_forever();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static inline pid_t start_as(uid_t real, uid_t effective, uid_t saved)
+{
+    return start_life((struct life){.real = real, .effective = effective, .saved = saved});
+}
+
+static inline pid_t start_plain(uid_t uid)
+{
+    return start_as(uid, uid, uid);
+}
+
+static inline void reap(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0)
+        assert_int_equal(errno, EINTR);
+}
+
+static inline void end(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    reap(pid);
+}
+
+/* One of our children, not reaped yet. */
+static inline bool has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    return info.si_pid == pid;
+}
+
+static inline bool pid_has_ended(void *pid)
+{
+    return has_ended(*(pid_t *)pid);
+}
+
+/* Dead, and nobody has reaped it: reap() it later. */
+static inline pid_t start_zombie(uid_t uid)
+{
+    pid_t pid = start_plain(uid);
+
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    wait_until(pid_has_ended, &pid);
+    return pid;
+}
+
+static inline void *wait_in_thread(void *unused)
+{
+    pause_forever();
+    return unused;
+}
+
+static inline void start_thread(void *(*body)(void *))
+{
+    pthread_t thread;
+
+    must(pthread_create(&thread, NULL, body, NULL) == 0, "pthread_create");
+}
+
+static inline void start_two_threads(void)
+{
+    start_thread(wait_in_thread);
+    start_thread(wait_in_thread);
+}
+
+/* The leader ends, its threads go on: a zombie whose process lives. */
+static inline void end_leader(void)
+{
+    (void)syscall(SYS_exit, 0);
+}
+
+static inline char read_state(pid_t pid)
+{
+    char path[64], text[512] = "";
+    _cleanup_fd_ int fd = -1;
+    const char *at;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+        return '-';
+    at = strstr(text, "\nState:\t");
+    return at ? at[strlen("\nState:\t")] : '-';
+}
+
+static inline bool is_zombie(void *pid)
+{
+    return read_state(*(pid_t *)pid) == 'Z';
+}
+
+/* Run `body` in a child and return its exit status; 0 to 98 are its own. */
+static inline int run_in_child(int (*body)(void *), void *userdata)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(body(userdata));
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+#endif

@@ -29,7 +29,7 @@
 /* Findings kept by name, the bytes of each, and of the whole text: a ledger's reason holds it. */
 #define NAMED_MAX 6
 #define NAME_SIZE 128
-#define TEXT_SIZE 400
+#define TEXT_SIZE 320
 
 /* Directories kept open from a place downwards. Somebody may nest them without end, and many walks
  * run at once in one process: below this depth only the current one is open. */

@@ -377,9 +377,7 @@ static enum uidpool_status check_names(struct uid_range range,
  * All of it, the cheapest first.
  */
 
-enum uidpool_status hostrange_check(struct uid_range range,
-                                    void (*progress)(const char *text, void *userdata),
-                                    void *userdata, struct problem *p)
+enum uidpool_status hostrange_check_claims(struct uid_range range, struct problem *p)
 {
     enum uidpool_status status;
 
@@ -392,11 +390,29 @@ enum uidpool_status hostrange_check(struct uid_range range,
         status = check_subid(range, "/etc/subuid", p);
     if (status == UIDPOOL_OK)
         status = check_subid(range, "/etc/subgid", p);
-    if (status == UIDPOOL_OK)
+    return status;
+}
+
+enum uidpool_status hostrange_check_owners(struct uid_range range,
+                                           void (*progress)(const char *text, void *userdata),
+                                           void *userdata, struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+
+    if (range.count > 0)
         status = check_processes(range, p);
     if (status == UIDPOOL_OK)
         status = check_names(range, progress, userdata, p);
     return status;
+}
+
+enum uidpool_status hostrange_check(struct uid_range range,
+                                    void (*progress)(const char *text, void *userdata),
+                                    void *userdata, struct problem *p)
+{
+    enum uidpool_status status = hostrange_check_claims(range, p);
+
+    return status == UIDPOOL_OK ? hostrange_check_owners(range, progress, userdata, p) : status;
 }
 
 enum uidpool_status hostrange_find(uint32_t size, bool (*taken)(struct uid_range, void *userdata),

@@ -8,19 +8,32 @@
 
 #include "common/problem.h"
 #include "common/range.h"
+#include "db/ledger.h"
 
 /* Bases that are found automatically are multiples of 64 Ki between these two: above FreeIPA's
  * range, below systemd's foreign ids. */
 #define HOSTRANGE_AUTO_FIRST UINT32_C(2113929216) /* 0x7E000000 */
-#define HOSTRANGE_AUTO_END UINT32_C(2147287040)   /* 0x7FFD0000, where the reaper's uids begin */
+#define HOSTRANGE_AUTO_END LEDGER_REAPER_FIRST    /* 0x7FFD0000 */
 #define HOSTRANGE_AUTO_STEP UINT32_C(65536)
 
 /*
- * UIDPOOL_OK: nobody else has claimed a uid or gid of it. UIDPOOL_CONFLICT: somebody has, and `p`
- * says who and what to do. UIDPOOL_FAILED: it could not be found out (a name service is down:
- * not-found and error are two answers). `progress` may be NULL; the name services are asked for
- * every single id, which may take long.
+ * Does somebody have the right to these ids, whether used or not: a distribution, systemd,
+ * login.defs, subuid, subgid? UIDPOOL_OK: nobody. UIDPOOL_CONFLICT: `p` says who, and what to do.
+ * UIDPOOL_FAILED: a file could not be read.
  */
+enum uidpool_status hostrange_check_claims(struct uid_range range, struct problem *p);
+
+/*
+ * Does somebody have one of these ids now: a user or a group of any name service, or a process? The
+ * answers as above; UIDPOOL_FAILED also when a name service is down, as not-found and error are two
+ * answers. `progress` may be NULL; the name services are asked for every single id, which may take
+ * long.
+ */
+enum uidpool_status hostrange_check_owners(struct uid_range range,
+                                           void (*progress)(const char *text, void *userdata),
+                                           void *userdata, struct problem *p);
+
+/* Both. */
 enum uidpool_status hostrange_check(struct uid_range range,
                                     void (*progress)(const char *text, void *userdata),
                                     void *userdata, struct problem *p);

@@ -26,6 +26,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything hidden but what stands here. */
+#pragma GCC visibility push(default)
+
 /* What an operation came to. The uidpool command exits with the same numbers. */
 enum uidpool_status {
     UIDPOOL_OK = 0,
@@ -154,8 +157,9 @@ enum uidpool_status uidpool_new(const char *ledger, const char *config, struct u
 /* Close it. NULL is allowed. Nothing is left undone that the ledger does not know. */
 void uidpool_free(struct uidpool *u);
 
-/* What the last operation on this handle said, one line without newline; "" after success. Valid
- * until the next operation. It names the pool, the uid, the domid and what to do next. */
+/* What the last operation on this handle said, one line without newline. Empty after success, or a
+ * warning. Valid until the next operation. It names the pool, the uid, the domid and what to do
+ * next. */
 const char *uidpool_message(const struct uidpool *u);
 
 /* "leased", "revoking", "quarantined", "held"; "domid", "next". NULL for a wrong value. */
@@ -337,6 +341,8 @@ enum uidpool_status uidpool_ledger_check(struct uidpool *u,
 enum uidpool_status uidpool_ledger_backup(struct uidpool *u, const char *file);
 /* Bring an older schema up to this version's; done in one transaction a step. */
 enum uidpool_status uidpool_ledger_upgrade(struct uidpool *u, int *ret_from, int *ret_to);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

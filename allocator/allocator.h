@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the allocator's operations share: the ledger, the configuration, and how to tell a person
+ * what takes long. One a handle; it serves one thread. */
+#ifndef ALLOCATOR_ALLOCATOR_H
+#define ALLOCATOR_ALLOCATOR_H
+
+#include "common/problem.h"
+#include "common/range.h"
+#include "db/ledger.h"
+
+struct allocator {
+    struct ledger *ledger;
+    const char *const *places; /* where to look for residue besides the usual, or NULL */
+    void (*progress)(const char *text, void *userdata); /* or NULL */
+    void *progress_userdata;
+    int64_t progress_at; /* clock_monotonic_usec() of the last one */
+    struct uidpool_survivor *survivors;
+    size_t n_survivors;
+};
+
+/* Say it, at most once a second. */
+void allocator_progress(struct allocator *a, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The lease's or reservation's uids. */
+static inline struct uid_range lease_range(const struct uidpool_lease *lease)
+{
+    return (struct uid_range){lease->uid, lease->count};
+}
+
+/* "domid 5", "name web", or "nobody", for messages. Returns `buf`. */
+const char *lease_owner(const struct uidpool_lease *lease, char *buf, size_t size);
+
+/* Leases, read in one go, so that they can be written while one walks over them. */
+struct lease_list {
+    struct uidpool_lease *items;
+    size_t n;
+    bool (*wanted)(const struct uidpool_lease *lease); /* for the reading */
+    bool failed;
+};
+
+/* Those the selector matches and `wanted` (or NULL: all) says true for, in order of uid. */
+enum uidpool_status lease_list_read(struct ledger *l, const struct uidpool_selector *selector,
+                                    bool (*wanted)(const struct uidpool_lease *),
+                                    struct lease_list *ret, struct problem *p);
+void lease_list_clear(struct lease_list *list);
+
+/* Must it be killed and proven before its uids or its owner can have another lease: revoking, or
+ * leased before the last reboot. */
+bool lease_is_unproven(const struct uidpool_lease *lease);
+/* Quarantined, and the rest is over. */
+bool lease_is_rested(const struct uidpool_lease *lease);
+
+/* End every rested lease of the pool (or, with NULL, of all) in one transaction. */
+enum uidpool_status allocator_free_rested(struct allocator *a, const char *pool, size_t *ret_freed,
+                                          struct problem *p);
+
+/*
+ * allocator/lease.c. The request's shape has been checked: exactly one of domid and name, a valid
+ * name, uuid in lower case or NULL. See uidpool_lease().
+ */
+enum uidpool_status allocator_lease(struct allocator *a,
+                                    const struct uidpool_lease_request *request, uint32_t timeout,
+                                    struct uidpool_lease *ret, struct problem *p);
+
+/* allocator/recover.c. See uidpool_release(), uidpool_recover(), uidpool_clear(). */
+enum uidpool_status allocator_release(struct allocator *a, const struct uidpool_selector *selector,
+                                      uint32_t timeout,
+                                      bool (*each)(const struct uidpool_lease *, void *),
+                                      void *userdata, struct problem *p);
+enum uidpool_status allocator_recover(struct allocator *a, uint32_t timeout,
+                                      bool (*each)(const struct uidpool_lease *, void *),
+                                      void *userdata, struct problem *p);
+enum uidpool_status allocator_clear(struct allocator *a, uid_t uid, uint32_t timeout,
+                                    struct uidpool_lease *ret, struct problem *p);
+
+/* allocator/admin.c. Pools and reservations; see uidpool.h. */
+enum uidpool_status allocator_pool_add(struct allocator *a,
+                                       const struct uidpool_pool_request *request,
+                                       struct uidpool_pool *ret, struct problem *p);
+enum uidpool_status allocator_pool_retire(struct allocator *a, const char *name, struct problem *p);
+enum uidpool_status allocator_reserve(struct allocator *a, const char *name, const char *pool,
+                                      uid_t uid, uint32_t count, struct uidpool_reservation *ret,
+                                      struct problem *p);
+enum uidpool_status allocator_unreserve(struct allocator *a, const char *name, struct problem *p);
+
+#endif

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The library's public face: the shape of every request is checked here, then the allocator is
+ * called. Touches nothing itself but the configuration. */
+#include "uidpool.h"
+
+#include "allocator/allocator.h"
+#include "build_config.h"
+#include "common/cleanup.h"
+#include "common/config.h"
+#include "common/ids.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The most seconds a caller may wait, and a uid may rest: ten years, as parse_seconds() has it. */
+#define SECONDS_MAX UINT32_C(315360000)
+
+struct uidpool {
+    char *ledger_path;
+    char *config_dir;
+    struct allocator allocator;
+    bool writable; /* the open ledger is */
+    struct config *config;
+    char *places_text;
+    char **places;
+    struct problem problem;
+    struct uidpool_pool pool; /* what the last operation returned */
+    struct uidpool_lease lease;
+    struct uidpool_reservation reservation;
+};
+
+enum uidpool_status uidpool_new(const char *ledger, const char *config, struct uidpool **ret)
+{
+    struct uidpool *u = calloc(1, sizeof(*u));
+
+    if (!u)
+        return UIDPOOL_FAILED;
+    u->ledger_path = strdup(ledger ? ledger : UIDPOOL_LEDGER_PATH);
+    u->config_dir = config ? strdup(config) : NULL;
+    if (!u->ledger_path || (config && !u->config_dir)) {
+        uidpool_free(u);
+        return UIDPOOL_FAILED;
+    }
+    *ret = u;
+    return UIDPOOL_OK;
+}
+
+void uidpool_free(struct uidpool *u)
+{
+    if (!u)
+        return;
+    ledger_close(u->allocator.ledger);
+    free(u->allocator.survivors);
+    config_free(u->config);
+    free(u->places);
+    free(u->places_text);
+    free(u->config_dir);
+    free(u->ledger_path);
+    free(u);
+}
+
+const char *uidpool_message(const struct uidpool *u)
+{
+    return u->problem.text;
+}
+
+void uidpool_set_progress(struct uidpool *u, void (*progress)(const char *, void *), void *userdata)
+{
+    u->allocator.progress = progress;
+    u->allocator.progress_userdata = userdata;
+}
+
+size_t uidpool_survivors(const struct uidpool *u, const struct uidpool_survivor **ret)
+{
+    *ret = u->allocator.survivors;
+    return u->allocator.n_survivors;
+}
+
+/*
+ * Before and after every operation.
+ */
+
+static enum uidpool_status bad(struct uidpool *u, const char *what)
+{
+    return problem_set(&u->problem, UIDPOOL_USAGE, "%s", what);
+}
+
+/* A line that says nothing went wrong is none. */
+static enum uidpool_status end(struct uidpool *u, enum uidpool_status status)
+{
+    if (status == UIDPOOL_OK && u->problem.status != UIDPOOL_OK)
+        u->problem = (struct problem){0};
+    return status;
+}
+
+static enum uidpool_status open_ledger(struct uidpool *u, enum ledger_access access)
+{
+    bool writable = access != LEDGER_READ;
+
+    if (u->allocator.ledger && (u->writable || !writable))
+        return UIDPOOL_OK;
+    ledger_close(u->allocator.ledger);
+    u->allocator.ledger = NULL;
+    u->writable = writable;
+    return ledger_open(u->ledger_path, access, &u->allocator.ledger, &u->problem);
+}
+
+/* Clears what the last operation left, then opens the ledger. */
+static enum uidpool_status begin(struct uidpool *u, enum ledger_access access)
+{
+    u->problem = (struct problem){0};
+    u->allocator.n_survivors = 0;
+    u->allocator.progress_at = 0;
+    if (geteuid() != 0)
+        return problem_set(&u->problem, UIDPOOL_NOT_PERMITTED,
+                           "this needs root: the ledger and the witnesses do");
+    return open_ledger(u, access);
+}
+
+/* [residue] Places=, split at white space. */
+static enum uidpool_status split_places(struct uidpool *u, const char *text)
+{
+    size_t n = 0;
+    char *rest = NULL;
+
+    u->places_text = strdup(text);
+    u->places = calloc(strlen(text) / 2 + 2, sizeof(*u->places));
+    if (!u->places_text || !u->places)
+        return problem_errno(&u->problem, -ENOMEM, "cannot read the configuration");
+    for (char *place = strtok_r(u->places_text, " \t\n", &rest); place;
+         place = strtok_r(NULL, " \t\n", &rest)) {
+        if (place[0] != '/')
+            return problem_set(&u->problem, UIDPOOL_FAILED,
+                               "uidpool.conf, [residue] Places=: %s is no absolute path", place);
+        u->places[n++] = place;
+    }
+    u->allocator.places = (const char *const *)u->places;
+    return UIDPOOL_OK;
+}
+
+/* Where a revocation looks for residue; only operations that may revoke need the configuration. */
+static enum uidpool_status begin_revoking(struct uidpool *u)
+{
+    enum uidpool_status status = begin(u, LEDGER_WRITE);
+    const char *places;
+
+    if (status != UIDPOOL_OK || u->config)
+        return status;
+    status = config_read(NULL, u->config_dir, &u->config, &u->problem);
+    if (status != UIDPOOL_OK)
+        return status;
+    places = config_get(u->config, "residue", "Places");
+    return places ? split_places(u, places) : UIDPOOL_OK;
+}
+
+static enum uidpool_status check_name(struct uidpool *u, const char *name, const char *what)
+{
+    if (name_is_valid(name))
+        return UIDPOOL_OK;
+    return problem_set(
+        &u->problem, UIDPOOL_USAGE,
+        "a %s's name has 1 to %d bytes of letters, digits and _ . : @ + -, and begins "
+        "with a letter, a digit or _",
+        what, UIDPOOL_NAME_MAX);
+}
+
+static enum uidpool_status check_timeout(struct uidpool *u, uint32_t timeout)
+{
+    return timeout <= SECONDS_MAX ? UIDPOOL_OK : bad(u, "a timeout is at most ten years");
+}
+
+static enum uidpool_status check_selector(struct uidpool *u, const struct uidpool_selector *s)
+{
+    if (s->struct_size < sizeof(*s))
+        return bad(u, "the selector was not initialised");
+    if (s->domid != UIDPOOL_NO_DOMID && (s->domid < 0 || s->domid > DOMID_LAST))
+        return bad(u, "a domid is 0 to 32751");
+    if (s->name && check_name(u, s->name, "lease") != UIDPOOL_OK)
+        return UIDPOOL_USAGE;
+    if (s->pool && check_name(u, s->pool, "pool") != UIDPOOL_OK)
+        return UIDPOOL_USAGE;
+    return UIDPOOL_OK;
+}
+
+/*
+ * Pools and reservations.
+ */
+
+static enum uidpool_status check_pool_request(struct uidpool *u,
+                                              const struct uidpool_pool_request *r)
+{
+    if (!r || r->struct_size < sizeof(*r) || !r->name)
+        return bad(u, "the pool request was not initialised");
+    if (check_name(u, r->name, "pool") != UIDPOOL_OK)
+        return UIDPOOL_USAGE;
+    if (!uidpool_policy_name(r->policy))
+        return bad(u, "a pool's policy is domid or next");
+    if (r->size == 0 || (!r->base_auto && !uid_range_is_usable(r->base, r->size)))
+        return bad(u, "a pool's uids lie in 1 to 2147483647, without 65534 and 65535");
+    if (!r->group_per_uid && !r->group_is_base && !uid_is_usable(r->gid))
+        return bad(u, "a pool's gid lies in 1 to 2147483647 and is not 65534 or 65535");
+    if (r->quarantine > SECONDS_MAX)
+        return bad(u, "a quarantine is at most ten years");
+    return UIDPOOL_OK;
+}
+
+enum uidpool_status uidpool_pool_add(struct uidpool *u, const struct uidpool_pool_request *request,
+                                     const struct uidpool_pool **ret)
+{
+    enum uidpool_status status = check_pool_request(u, request);
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_CREATE);
+    if (status == UIDPOOL_OK)
+        status = allocator_pool_add(&u->allocator, request, &u->pool, &u->problem);
+    if (status == UIDPOOL_OK && ret)
+        *ret = &u->pool;
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_pool_get(struct uidpool *u, const char *name,
+                                     const struct uidpool_pool **ret)
+{
+    enum uidpool_status status = check_name(u, name, "pool");
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_READ);
+    if (status == UIDPOOL_OK)
+        status = ledger_pool_by_name(u->allocator.ledger, name, &u->pool, &u->problem);
+    if (status == UIDPOOL_OK)
+        status = ledger_pool_count(u->allocator.ledger, &u->pool, &u->problem);
+    if (status == UIDPOOL_OK)
+        *ret = &u->pool;
+    return end(u, status);
+}
+
+struct pool_array {
+    struct uidpool_pool *items;
+    size_t n;
+    bool failed;
+};
+
+static bool add_pool(const struct uidpool_pool *pool, void *userdata)
+{
+    struct pool_array *array = userdata;
+    struct uidpool_pool *items = reallocarray(array->items, array->n + 1, sizeof(*items));
+
+    array->failed = !items;
+    if (!items)
+        return false;
+    array->items = items;
+    array->items[array->n++] = *pool;
+    return true;
+}
+
+/* Read them all first: counting asks the ledger again for each. */
+enum uidpool_status uidpool_pool_list(struct uidpool *u,
+                                      bool (*each)(const struct uidpool_pool *, void *),
+                                      void *userdata)
+{
+    struct pool_array pools = {0};
+    enum uidpool_status status = begin(u, LEDGER_READ);
+
+    if (status == UIDPOOL_OK)
+        status = ledger_begin_read(u->allocator.ledger, &u->problem);
+    if (status == UIDPOOL_OK)
+        status = ledger_pool_each(u->allocator.ledger, add_pool, &pools, &u->problem);
+    if (status == UIDPOOL_OK && pools.failed)
+        status = problem_errno(&u->problem, -ENOMEM, "cannot list the pools");
+    for (size_t i = 0; i < pools.n && status == UIDPOOL_OK; i++)
+        status = ledger_pool_count(u->allocator.ledger, &pools.items[i], &u->problem);
+    if (u->allocator.ledger)
+        ledger_rollback(u->allocator.ledger);
+    for (size_t i = 0; i < pools.n && status == UIDPOOL_OK; i++)
+        if (!each(&pools.items[i], userdata))
+            break;
+    free(pools.items);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_pool_retire(struct uidpool *u, const char *name)
+{
+    enum uidpool_status status = check_name(u, name, "pool");
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_WRITE);
+    if (status == UIDPOOL_OK)
+        status = allocator_pool_retire(&u->allocator, name, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_reserve(struct uidpool *u, const char *name, const char *pool,
+                                    uid_t uid, uint32_t count,
+                                    const struct uidpool_reservation **ret)
+{
+    enum uidpool_status status = check_name(u, name, "reservation");
+
+    if (status == UIDPOOL_OK)
+        status = check_name(u, pool, "pool");
+    if (status == UIDPOOL_OK &&
+        (count == 0 || (uid != UIDPOOL_NO_UID && !uid_range_is_usable(uid, count))))
+        status = bad(u, "reserved uids lie in 1 to 2147483647, without 65534 and 65535");
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_WRITE);
+    if (status == UIDPOOL_OK)
+        status =
+            allocator_reserve(&u->allocator, name, pool, uid, count, &u->reservation, &u->problem);
+    if (status == UIDPOOL_OK && ret)
+        *ret = &u->reservation;
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_unreserve(struct uidpool *u, const char *name)
+{
+    enum uidpool_status status = check_name(u, name, "reservation");
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_WRITE);
+    if (status == UIDPOOL_OK)
+        status = allocator_unreserve(&u->allocator, name, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_reservation_list(struct uidpool *u, const char *pool_or_null,
+                                             bool (*each)(const struct uidpool_reservation *,
+                                                          void *),
+                                             void *userdata)
+{
+    struct uidpool_pool pool = {0};
+    enum uidpool_status status = pool_or_null ? check_name(u, pool_or_null, "pool") : UIDPOOL_OK;
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_READ);
+    if (status == UIDPOOL_OK && pool_or_null)
+        status = ledger_pool_by_name(u->allocator.ledger, pool_or_null, &pool, &u->problem);
+    if (status == UIDPOOL_OK)
+        status = ledger_reservation_each(u->allocator.ledger, pool.id, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+/*
+ * Leases.
+ */
+
+static enum uidpool_status check_lease_request(struct uidpool *u,
+                                               const struct uidpool_lease_request *r,
+                                               char uuid[static UIDPOOL_UUID_LEN + 1])
+{
+    struct uidpool_selector owner = UIDPOOL_SELECTOR_INIT;
+
+    if (!r || r->struct_size < sizeof(*r))
+        return bad(u, "the lease request was not initialised");
+    if ((r->domid != UIDPOOL_NO_DOMID) == (r->name != NULL))
+        return bad(u, "a lease is for a domid or for a name: give one of them");
+    if (r->uuid && parse_uuid(r->uuid, uuid) < 0)
+        return bad(u, "a uuid has 8-4-4-4-12 hexadecimal digits");
+    if (r->count > INT32_MAX)
+        return bad(u, "a block has at most 2147483647 uids");
+    owner.domid = r->domid;
+    owner.name = r->name;
+    owner.pool = r->pool;
+    return check_selector(u, &owner);
+}
+
+enum uidpool_status uidpool_lease(struct uidpool *u, const struct uidpool_lease_request *request,
+                                  uint32_t timeout, const struct uidpool_lease **ret)
+{
+    struct uidpool_lease_request r;
+    char uuid[UIDPOOL_UUID_LEN + 1] = "";
+    enum uidpool_status status = check_lease_request(u, request, uuid);
+
+    if (status == UIDPOOL_OK)
+        status = check_timeout(u, timeout);
+    if (status == UIDPOOL_OK)
+        status = begin_revoking(u);
+    if (status != UIDPOOL_OK)
+        return status;
+    r = *request;
+    r.uuid = uuid[0] ? uuid : NULL;
+    status = allocator_lease(&u->allocator, &r, timeout, &u->lease, &u->problem);
+    if (status == UIDPOOL_OK && ret)
+        *ret = &u->lease;
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_release(struct uidpool *u, const struct uidpool_selector *selector,
+                                    uint32_t timeout,
+                                    bool (*each)(const struct uidpool_lease *, void *),
+                                    void *userdata)
+{
+    enum uidpool_status status = check_selector(u, selector);
+
+    if (status == UIDPOOL_OK && selector->domid == UIDPOOL_NO_DOMID && !selector->name &&
+        selector->uid == UIDPOOL_NO_UID)
+        status = bad(u, "say which lease: a domid, a name or a uid");
+    if (status == UIDPOOL_OK)
+        status = check_timeout(u, timeout);
+    if (status == UIDPOOL_OK)
+        status = begin_revoking(u);
+    if (status == UIDPOOL_OK)
+        status = allocator_release(&u->allocator, selector, timeout, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_lease_list(struct uidpool *u, const struct uidpool_selector *selector,
+                                       bool (*each)(const struct uidpool_lease *, void *),
+                                       void *userdata)
+{
+    struct uidpool_pool pool;
+    enum uidpool_status status = check_selector(u, selector);
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_READ);
+    if (status == UIDPOOL_OK && selector->pool)
+        status = ledger_pool_by_name(u->allocator.ledger, selector->pool, &pool, &u->problem);
+    if (status == UIDPOOL_OK)
+        status = ledger_lease_each(u->allocator.ledger, selector, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_describe(struct uidpool *u, uid_t uid, const struct uidpool_lease **ret)
+{
+    enum uidpool_status status = begin(u, LEDGER_READ);
+
+    if (status == UIDPOOL_OK)
+        status = ledger_lease_at(u->allocator.ledger, uid, 1, &u->lease, &u->problem);
+    if (status == UIDPOOL_OK)
+        *ret = &u->lease;
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_history(struct uidpool *u, const struct uidpool_history_query *query,
+                                    bool (*each)(const struct uidpool_event *, void *),
+                                    void *userdata)
+{
+    enum uidpool_status status = query && query->struct_size >= sizeof(*query)
+                                     ? check_selector(u, &query->of)
+                                     : bad(u, "the history query was not initialised");
+
+    if (status == UIDPOOL_OK)
+        status = begin(u, LEDGER_READ);
+    if (status == UIDPOOL_OK)
+        status = ledger_history_each(u->allocator.ledger, query, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_who(struct uidpool *u, uid_t uid, int64_t at,
+                                bool (*each)(const struct uidpool_event *, void *), void *userdata)
+{
+    int64_t lease = 0;
+    enum uidpool_status status = begin(u, LEDGER_READ);
+
+    if (status == UIDPOOL_OK)
+        status = ledger_lease_at_time(u->allocator.ledger, uid, at, &lease, &u->problem);
+    if (status == UIDPOOL_OK)
+        status = ledger_history_of_lease(u->allocator.ledger, lease, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_recover(struct uidpool *u, uint32_t timeout,
+                                    bool (*each)(const struct uidpool_lease *, void *),
+                                    void *userdata)
+{
+    enum uidpool_status status = check_timeout(u, timeout);
+
+    if (status == UIDPOOL_OK)
+        status = begin_revoking(u);
+    if (status == UIDPOOL_OK)
+        status = allocator_recover(&u->allocator, timeout, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_clear(struct uidpool *u, uid_t uid, uint32_t timeout,
+                                  const struct uidpool_lease **ret)
+{
+    enum uidpool_status status = check_timeout(u, timeout);
+
+    if (status == UIDPOOL_OK)
+        status = begin_revoking(u);
+    if (status == UIDPOOL_OK)
+        status = allocator_clear(&u->allocator, uid, timeout, &u->lease, &u->problem);
+    if (status == UIDPOOL_OK && ret)
+        *ret = &u->lease;
+    return end(u, status);
+}
+
+/*
+ * The ledger itself.
+ */
+
+enum uidpool_status uidpool_ledger_check(struct uidpool *u, bool (*each)(const char *, void *),
+                                         void *userdata)
+{
+    enum uidpool_status status = begin(u, LEDGER_READ);
+
+    if (status == UIDPOOL_OK)
+        status = ledger_check(u->allocator.ledger, each, userdata, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_ledger_backup(struct uidpool *u, const char *file)
+{
+    enum uidpool_status status = begin(u, LEDGER_READ);
+
+    if (status == UIDPOOL_OK)
+        status = ledger_backup(u->allocator.ledger, file, &u->problem);
+    return end(u, status);
+}
+
+enum uidpool_status uidpool_ledger_upgrade(struct uidpool *u, int *ret_from, int *ret_to)
+{
+    u->problem = (struct problem){0};
+    ledger_close(u->allocator.ledger);
+    u->allocator.ledger = NULL;
+    if (geteuid() != 0)
+        return problem_set(&u->problem, UIDPOOL_NOT_PERMITTED,
+                           "this needs root: the ledger and the witnesses do");
+    return end(u, ledger_upgrade(u->ledger_path, ret_from, ret_to, &u->problem));
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What one scan saw of one lease's uids, and what became of each task since. Looks at /proc,
+ * signals nobody. */
+#ifndef ALLOCATOR_TASKS_H
+#define ALLOCATOR_TASKS_H
+
+#include "allocator/scan.h"
+#include "common/range.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum task_fate {
+    TASK_ALIVE = 0, /* or not known to be anything else */
+    TASK_ZOMBIE,    /* dead, not reaped by its parent; the kernel still counts it */
+    TASK_DEAD,      /* gone */
+    TASK_OTHER,     /* lives, but has none of the uids any more */
+};
+
+struct task {
+    struct scan_task is;
+    enum task_fate fate;
+    bool reachable; /* when the scan saw it: task_is_reachable() */
+};
+
+struct tasks {
+    struct uid_range range;
+    struct task *items;
+    size_t n;
+};
+
+/* Take the scan's tasks that have a uid of the range; replaces what was there. 0 or -ENOMEM. */
+int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range);
+void tasks_clear(struct tasks *t);
+
+/* Look again at one task and remember its fate; returns it. A task that cannot be looked at is
+ * alive. */
+enum task_fate tasks_look(struct tasks *t, size_t i);
+
+/* How many have this fate. */
+size_t tasks_count(const struct tasks *t, enum task_fate fate);
+
+/* How many zombies the kernel counts for this uid: those that have it as real uid. */
+uint32_t tasks_zombies_of(const struct tasks *t, uid_t uid);
+
+/* Can kill(2) with this uid as effective uid reach it: its real or saved uid is in the range
+ * (kill(2)). */
+bool task_is_reachable(const struct scan_task *task, struct uid_range range);
+
+/* Were all of them reachable? Then SIGKILL is pending on each that was alive when kill(-1) ran, and
+ * none could fork since: the kernel sets it for all of them under the task list's lock, and fork(2)
+ * fails with a signal pending. */
+bool tasks_all_reachable(const struct tasks *t);
+
+/* The first few that live, in one line: "pid 12 tid 12 (qemu) state D uids 5/5/5/5, and 3 more". */
+const char *tasks_describe(const struct tasks *t, char *buf, size_t size);
+
+#endif

@@ -153,27 +153,39 @@ static enum uidpool_status insert_pool(struct allocator *a, const struct uidpool
     return status;
 }
 
+static enum uidpool_status add_new(struct allocator *a, const struct uidpool_pool_request *request,
+                                   struct uidpool_pool *ret, struct problem *warning,
+                                   struct problem *p)
+{
+    struct range_search search = {.allocator = a, .problem = p};
+    enum uidpool_status status = choose_range(&search, request, p);
+
+    if (status == UIDPOOL_OK)
+        status = request->base_auto ? check_ledger(&search) : check_given(&search, warning);
+    if (status == UIDPOOL_OK)
+        status = insert_pool(a, request, search.range.first, p);
+    if (status == UIDPOOL_OK)
+        status = ledger_pool_by_name(a->ledger, request->name, ret, p);
+    return status;
+}
+
 /* UIDPOOL_OK with a text in `p` is a warning. */
 enum uidpool_status allocator_pool_add(struct allocator *a,
                                        const struct uidpool_pool_request *request,
                                        struct uidpool_pool *ret, struct problem *p)
 {
-    struct range_search search = {.allocator = a, .problem = p};
     struct problem warning = {0};
     enum uidpool_status status = ledger_pool_by_name(a->ledger, request->name, ret, p);
+    bool found = status == UIDPOOL_OK;
 
-    if (status == UIDPOOL_OK)
-        status = add_again(a, request, ret, p);
-    else if (status == UIDPOOL_NOT_FOUND) {
-        status = choose_range(&search, request, p);
-        if (status != UIDPOOL_OK)
-            return status;
-        status = request->base_auto ? check_ledger(&search) : check_given(&search, &warning);
-        if (status == UIDPOOL_OK)
-            status = insert_pool(a, request, search.range.first, p);
-        if (status == UIDPOOL_OK)
-            status = ledger_pool_by_name(a->ledger, request->name, ret, p);
+    if (status == UIDPOOL_NOT_FOUND) {
+        status = add_new(a, request, ret, &warning, p);
+        /* Somebody may have been faster with the same request. */
+        found = status == UIDPOOL_CONFLICT &&
+                ledger_pool_by_name(a->ledger, request->name, ret, NULL) == UIDPOOL_OK;
     }
+    if (found)
+        status = add_again(a, request, ret, p);
     if (status == UIDPOOL_OK)
         status = ledger_pool_count(a->ledger, ret, p);
     if (status == UIDPOOL_OK && warning.status != UIDPOOL_OK)

@@ -116,6 +116,17 @@ static enum uidpool_status newest_event(struct ledger *l, int64_t *ret, struct p
     return UIDPOOL_OK;
 }
 
+static enum uidpool_status lost_events(const struct ledger *l, int64_t newest, int64_t mark,
+                                       struct problem *p)
+{
+    return problem_set(p, UIDPOOL_LEDGER,
+                       "the ledger %s lost events: its newest is %" PRId64 ", but %" PRId64
+                       " was committed. Its log is torn, or an old copy was put in its place: "
+                       "leases may be missing. To go on with it as it is, make sure that no "
+                       "virtual machine runs, remove %s, and run 'uidpool recover'",
+                       l->path, newest, mark, l->lock_path);
+}
+
 /* The mark is read before the ledger is: a commit between the two only makes the ledger newer. */
 static enum uidpool_status check_mark(struct ledger *l, struct problem *p)
 {
@@ -123,14 +134,7 @@ static enum uidpool_status check_mark(struct ledger *l, struct problem *p)
     int64_t mark = mark_read(fd), newest = 0;
     enum uidpool_status status = newest_event(l, &newest, p);
 
-    if (status == UIDPOOL_OK && newest < mark)
-        return problem_set(p, UIDPOOL_LEDGER,
-                           "the ledger %s lost events: its newest is %" PRId64 ", but %" PRId64
-                           " was committed. Its log is torn, or an old copy was put in its place: "
-                           "leases may be missing. To go on with it as it is, make sure that no "
-                           "virtual machine runs, remove %s, and run 'uidpool recover'",
-                           l->path, newest, mark, l->lock_path);
-    return status;
+    return status == UIDPOOL_OK && newest < mark ? lost_events(l, newest, mark, p) : status;
 }
 
 static enum uidpool_status pragma_int(struct ledger *l, const char *sql, int64_t *ret,
@@ -198,7 +202,11 @@ static enum uidpool_status finish_creation(struct ledger *l, struct problem *p)
     bool blank = false;
     enum uidpool_status status = is_blank(l, &blank, p);
 
-    return status == UIDPOOL_OK && blank ? ledger_fill(l, p) : status;
+    if (status != UIDPOOL_OK || !blank)
+        return status;
+    /* Not one whose creator was killed: somebody emptied it. */
+    int64_t mark = mark_read(l->lock_fd);
+    return mark > 0 ? lost_events(l, 0, mark, p) : ledger_fill(l, p);
 }
 
 static int sync_directory_of(const char *path)
@@ -310,6 +318,10 @@ static enum uidpool_status open_checked(struct ledger *l, enum ledger_access acc
         status = check_version(l, upgrade, ret_version, p);
     if (status == UIDPOOL_OK)
         status = check_mark(l, p);
+    /* A restored backup has a rollback journal, which is as safe but six times slower. Ignoring a
+     * refusal: somebody is reading it. */
+    if (status == UIDPOOL_OK && access != LEDGER_READ)
+        (void)sqlite3_exec(l->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
     return status;
 }
 

@@ -120,9 +120,9 @@ class LedgerCase(unittest.TestCase):
 
 
 def digest(*paths):
-    """What the files hold; None for one that is not there or no file."""
+    """What the files hold; None for one that is not there, empty or no file."""
     def one(path):
-        if not os.path.isfile(path):
+        if not os.path.isfile(path) or os.stat(path).st_size == 0:
             return None
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()

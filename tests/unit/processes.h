@@ -240,4 +240,49 @@ static inline int run_in_child(int (*body)(void *), void *userdata)
     return WEXITSTATUS(status);
 }
 
+/* How a program ended, and the beginning of what it said on standard error. */
+struct outcome {
+    int status; /* -1: killed */
+    char said[512];
+};
+
+/* Start it; `before`, if not NULL, runs in the child. It may not use cmocka. */
+static inline pid_t start_program(char *argv[], void (*before)(void), int *ret_said)
+{
+    int said[2];
+    pid_t pid;
+
+    assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        must(dup2(said[1], STDERR_FILENO) >= 0, "dup2");
+        if (before)
+            before();
+        execv(argv[0], argv);
+        must(false, argv[0]);
+    }
+    close(said[1]);
+    *ret_said = said[0];
+    return pid;
+}
+
+static inline struct outcome run_program(char *argv[], void (*before)(void))
+{
+    struct outcome o = {.status = -1};
+    _cleanup_fd_ int said = -1;
+    pid_t pid = start_program(argv, before, &said);
+    size_t length = 0;
+    int status;
+    ssize_t n;
+
+    while ((n = read(said, o.said + length, sizeof(o.said) - 1 - length)) > 0)
+        length += (size_t)n;
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    if (WIFEXITED(status))
+        o.status = WEXITSTATUS(status);
+    return o;
+}
+
 #endif

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The census, through its helper: what the kernel counts, what stops or kills the one who asks, and
+ * what the helper refuses. Needs root.
+ */
+#define UIDS_FROM 10000
+#include "allocator/census.h"
+#include "allocator/scan.h"
+#include "build_config.h"
+#include "tests/unit/processes.h"
+
+#include <linux/capability.h>
+#include <linux/securebits.h>
+
+#define HELPER UIDPOOL_HELPER_DIR "/uidpool-census"
+
+static int claim = -1;
+
+static enum witness ask_range(uid_t first, uint32_t count, uint32_t zombies)
+{
+    return census_ask((struct uid_range){first, count}, zombies, claim);
+}
+
+static enum witness ask(uid_t uid, uint32_t zombies)
+{
+    return ask_range(uid, 1, zombies);
+}
+
+/*
+ * What it counts.
+ */
+static void nobody_is_empty(void **state)
+{
+    uid_t t = fresh_uids(20);
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    assert_int_equal(ask_range(t, 20, 0), WITNESS_EMPTY);
+    /* Nothing of the first question is left for the second to count. */
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+}
+
+static void one_task_is_busy(void **state)
+{
+    uid_t t = fresh_uids(3) + 1;
+    pid_t pid = start_plain(t);
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_BUSY);
+    assert_int_equal(ask(t - 1, 0), WITNESS_EMPTY);
+    assert_int_equal(ask(t + 1, 0), WITNESS_EMPTY);
+    assert_int_equal(ask_range(t - 1, 3, 0), WITNESS_BUSY);
+    end(pid);
+    assert_int_equal(ask_range(t - 1, 3, 0), WITNESS_EMPTY);
+}
+
+static void threads_are_busy(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t pid = start_life((struct life){t, t, t, start_two_threads, end_leader});
+
+    (void)state;
+    wait_until(is_zombie, &pid);
+    assert_int_equal(ask(t, 0), WITNESS_BUSY);
+    assert_int_equal(ask(t, 1), WITNESS_BUSY);
+    assert_int_equal(ask(t, 2), WITNESS_BUSY);
+    end(pid);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+}
+
+static void the_real_uid_alone_counts(void **state)
+{
+    uid_t t = fresh_uids(2), x = t + 1;
+    pid_t real = start_as(t, x, x), effective;
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_BUSY);
+    end(real);
+    effective = start_as(x, t, t);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    end(effective);
+}
+
+static void zombies_are_counted_exactly(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t zombies[] = {start_zombie(t), start_zombie(t)}, alive;
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_BUSY);
+    assert_int_equal(ask(t, 1), WITNESS_BUSY);
+    assert_int_equal(ask(t, 2), WITNESS_EMPTY);
+    assert_int_equal(ask(t, 3), WITNESS_UNKNOWN);
+    assert_int_equal(ask(t, 1000), WITNESS_UNKNOWN);
+    alive = start_plain(t);
+    assert_int_equal(ask(t, 2), WITNESS_BUSY);
+    reap(zombies[0]);
+    /* One has gone and one lives: the number alone cannot tell. The scan can. */
+    assert_int_equal(ask(t, 2), WITNESS_EMPTY);
+    assert_int_equal(ask(t, 1), WITNESS_BUSY);
+    end(alive);
+    assert_int_equal(ask(t, 2), WITNESS_UNKNOWN);
+    assert_int_equal(ask(t, 1), WITNESS_EMPTY);
+    reap(zombies[1]);
+}
+
+/*
+ * Namespaces.
+ */
+static int inner_pid[2];
+
+/* Leaves one process behind, alone in the namespaces that it made. */
+static void leave_one_in_namespaces(void)
+{
+    pid_t pid;
+
+    must(unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0, "unshare");
+    pid = fork();
+    must(pid >= 0, "fork");
+    if (pid == 0)
+        pause_forever();
+    must(write(inner_pid[1], &pid, sizeof(pid)) == sizeof(pid), "write");
+}
+
+static void end_self(void)
+{
+    _exit(0);
+}
+
+static void namespaces_hide_nobody(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t outer, inner;
+
+    (void)state;
+    assert_int_equal(pipe2(inner_pid, O_CLOEXEC), 0);
+    outer = start_life((struct life){t, t, t, leave_one_in_namespaces, end_self});
+    reap(outer);
+    assert_int_equal(read(inner_pid[0], &inner, sizeof(inner)), sizeof(inner));
+    assert_int_equal(ask(t, 0), WITNESS_BUSY);
+    assert_int_equal(kill(inner, SIGKILL), 0);
+    reap(inner);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    close(inner_pid[0]);
+    close(inner_pid[1]);
+}
+
+/* Asks from a PID namespace of its own, with its own /proc, in which nobody else is seen. */
+static int ask_from_below(void *userdata)
+{
+    int status;
+    pid_t pid;
+
+    must(unshare(CLONE_NEWPID | CLONE_NEWNS) == 0, "unshare");
+    pid = fork();
+    if (pid == 0) {
+        must(mount("proc", "/proc", "proc", 0, NULL) == 0, "mount");
+        _exit((int)ask(*(uid_t *)userdata, 0));
+    }
+    must(waitpid(pid, &status, 0) == pid && WIFEXITED(status), "waitpid");
+    return WEXITSTATUS(status);
+}
+
+static void who_is_outside_is_counted(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t pid = start_plain(t);
+
+    (void)state;
+    assert_int_equal(run_in_child(ask_from_below, &t), WITNESS_BUSY);
+    end(pid);
+    assert_int_equal(run_in_child(ask_from_below, &t), WITNESS_EMPTY);
+}
+
+static void write_file(pid_t pid, const char *name, const char *text)
+{
+    char path[64];
+    _cleanup_fd_ int fd = -1;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+static int go[2];
+
+static void enter_user_namespace(void)
+{
+    must(unshare(CLONE_NEWUSER) == 0, "unshare");
+}
+
+static void become_root_there(void)
+{
+    char c;
+
+    must(read(go[0], &c, 1) == 1, "read");
+    set_ids(0, 0, 0);
+    say_ready(inner_pid[1]);
+}
+
+/* A container that root made for T: its tasks are charged to root. The scan must see them. */
+static void the_scan_sees_what_is_charged_to_others(void **state)
+{
+    uid_t t = fresh_uids(1);
+    struct uid_range range = {t, 1};
+    struct scan *s;
+    char map[32], c;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(inner_pid, O_CLOEXEC), 0);
+    pid = start_life((struct life){.before = enter_user_namespace, .after = become_root_there});
+    (void)snprintf(map, sizeof(map), "0 %u 1", t);
+    write_file(pid, "uid_map", map);
+    say_ready(go[1]);
+    assert_int_equal(read(inner_pid[0], &c, 1), 1);
+
+    assert_int_not_equal(ask(t, 0), WITNESS_UNKNOWN);
+    assert_int_equal(scan_new(&range, 1, &s), 0);
+    while (scan_step(s, 64))
+        ;
+    assert_int_equal(scan_answer(s, range), WITNESS_BUSY);
+    scan_free(s);
+    end(pid);
+}
+
+/*
+ * Somebody works against the one who asks: with T as effective uid alone he is not counted, but
+ * may signal whoever has T as real uid.
+ */
+static void stop_all(void)
+{
+    for (;;)
+        (void)kill(-1, SIGSTOP);
+}
+
+static void kill_all(void)
+{
+    for (;;)
+        (void)kill(-1, SIGKILL);
+}
+
+static pid_t start_against(uid_t t, void (*what)(void))
+{
+    return start_life((struct life){t + 1, t, t + 1, NULL, what});
+}
+
+static void a_census_that_is_stopped_is_busy(void **state)
+{
+    uid_t t = fresh_uids(2);
+    pid_t pid = start_against(t, stop_all);
+    int64_t before, took;
+    enum witness answer;
+
+    (void)state;
+    for (int i = 0;; i++) {
+        before = clock_monotonic_usec();
+        answer = ask(t, 0);
+        took = clock_monotonic_usec() - before;
+        if (answer == WITNESS_BUSY)
+            break;
+        assert_int_equal(answer, WITNESS_EMPTY);
+        assert_true(i < 1000);
+    }
+    assert_true(took >= CENSUS_PATIENCE_SEC * USEC_PER_SEC);
+    assert_true(took < (CENSUS_PATIENCE_SEC + 3) * USEC_PER_SEC);
+    end(pid);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+}
+
+static void a_census_that_is_killed_is_busy(void **state)
+{
+    uid_t t = fresh_uids(2);
+    pid_t pid = start_against(t, kill_all);
+    enum witness answer = WITNESS_EMPTY;
+
+    (void)state;
+    for (int i = 0; i < 1000 && answer == WITNESS_EMPTY; i++)
+        answer = ask(t, 0);
+    assert_int_equal(answer, WITNESS_BUSY);
+    end(pid);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+}
+
+/* The census child: the only task with T as real uid. 0 if there is none. */
+static pid_t find_child(uid_t t)
+{
+    const struct scan_task *tasks;
+    struct uid_range range = {t, 1};
+    pid_t found = 0;
+    struct scan *s;
+    size_t n;
+
+    assert_int_equal(scan_new(&range, 1, &s), 0);
+    while (scan_step(s, 64))
+        ;
+    n = scan_tasks(s, &tasks);
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i].uids[0] == t)
+            found = tasks[i].pid;
+    scan_free(s);
+    return found;
+}
+
+/* Until its child hangs, stopped; helpers that get through are followed by the next. */
+static pid_t start_helper_that_hangs(uid_t t, pid_t *ret_child)
+{
+    char range[32];
+    char *argv[] = {(char[]){HELPER}, range, (char[]){"0"}, NULL};
+
+    (void)snprintf(range, sizeof(range), "%u+1", t);
+    for (int i = 0; i < 1000; i++) {
+        _cleanup_fd_ int said = -1;
+        pid_t pid = start_program(argv, NULL, &said);
+
+        while (!has_ended(pid)) {
+            pid_t child = find_child(t);
+
+            if (child > 0 && read_state(child) == 'T') {
+                *ret_child = child;
+                return pid;
+            }
+        }
+        reap(pid);
+    }
+    fail();
+    return -1;
+}
+
+static void the_child_dies_with_the_helper(void **state)
+{
+    uid_t t = fresh_uids(2);
+    pid_t against = start_against(t, stop_all), child, helper;
+
+    (void)state;
+    helper = start_helper_that_hangs(t, &child);
+    end(against);
+    end(helper);
+    /* It is our child now, as we are the namespace's pid 1. */
+    wait_until(pid_has_ended, &child);
+    reap(child);
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+}
+
+/*
+ * What the helper refuses.
+ */
+static struct outcome run_helper(const char *range, const char *zombies, const char *more,
+                                 void (*before)(void))
+{
+    char *argv[] = {(char[]){HELPER}, (char *)range, (char *)zombies, (char *)more, NULL};
+
+    return run_program(argv, before);
+}
+
+static void assert_refused(struct outcome o, int status)
+{
+    assert_int_equal(o.status, status);
+    assert_ptr_equal(strstr(o.said, "uidpool-census: "), o.said);
+}
+
+static void wrong_arguments_are_refused(void **state)
+{
+    static const char *const table[][3] = {
+        {NULL},
+        {"2114530000+1", NULL},
+        {"2114530000+1", "0", "0"},
+        {"2114530000", "0"},
+        {"2114530000+0", "0"},
+        {"2114530000+", "0"},
+        {"+1", "0"},
+        {"0+1", "0"},
+        {"65534+1", "0"},
+        {"65535+1", "0"},
+        {"65000+1000", "0"},
+        {"2147483647+2", "0"},
+        {"2147483648+1", "0"},
+        {"4294967295+1", "0"},
+        {"4294967296+1", "0"},
+        {"99999999999999999999+1", "0"},
+        {"2114530000+1+1", "0"},
+        {"2114530000-1", "0"},
+        {" 2114530000+1", "0"},
+        {"2114530000+1 ", "0"},
+        {"02114530000+1", "0"},
+        {"0x7e000000+1", "0"},
+        {"2114530000+1", ""},
+        {"2114530000+1", "-1"},
+        {"2114530000+1", "x"},
+        {"2114530000+1", "4294967296"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++)
+        assert_refused(run_helper(table[i][0], table[i][1], table[i][2], NULL), 2);
+    assert_int_equal(run_helper("2114530000+1", "0", NULL, NULL).status, 0);
+}
+
+static void become_nobody(void)
+{
+    set_ids(65534, 65534, 65534);
+}
+
+static void become_half_root(void)
+{
+    set_ids(65534, 0, 0);
+}
+
+static void keep_capabilities(void)
+{
+    must(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0, "prctl");
+}
+
+static void lower_hard_limit(void)
+{
+    struct rlimit limit = {1, 1};
+
+    must(prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE) == 0, "prctl");
+    must(setrlimit(RLIMIT_NPROC, &limit) == 0, "setrlimit");
+}
+
+static void enter_user_namespace_as_root(void)
+{
+    int fd;
+
+    enter_user_namespace();
+    fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
+    must(fd >= 0 && write(fd, "0 0 1", 5) == 5 && close(fd) == 0, "uid_map");
+}
+
+static void ignore_children(void)
+{
+    (void)signal(SIGCHLD, SIG_IGN);
+}
+
+static void an_unfit_caller_gets_unknown(void **state)
+{
+    static const struct {
+        void (*unfit)(void);
+        const char *says;
+    } table[] = {
+        {become_nobody, "must all be 0"},
+        {become_half_root, "must all be 0"},
+        {enter_user_namespace, "must all be 0"},
+        {enter_user_namespace_as_root, "initial user namespace"},
+        {keep_capabilities, "capabilities are left"},
+        {lower_hard_limit, "RLIMIT_NPROC"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
+        struct outcome o = run_helper("2114530000+1", "0", NULL, table[i].unfit);
+
+        assert_refused(o, 3);
+        assert_non_null(strstr(o.said, table[i].says));
+    }
+    assert_int_equal(run_helper("2114530000+1", "0", NULL, ignore_children).status, 0);
+}
+
+static int open_claim(void **state)
+{
+    (void)state;
+    claim = open("/dev/null", O_RDWR | O_CLOEXEC);
+    return claim < 0 ? -1 : 0;
+}
+
+int main(int argc, char *argv[])
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_is_empty),
+        cmocka_unit_test(one_task_is_busy),
+        cmocka_unit_test(threads_are_busy),
+        cmocka_unit_test(the_real_uid_alone_counts),
+        cmocka_unit_test(zombies_are_counted_exactly),
+        cmocka_unit_test(namespaces_hide_nobody),
+        cmocka_unit_test(who_is_outside_is_counted),
+        cmocka_unit_test(the_scan_sees_what_is_charged_to_others),
+        cmocka_unit_test(a_census_that_is_stopped_is_busy),
+        cmocka_unit_test(a_census_that_is_killed_is_busy),
+        cmocka_unit_test(the_child_dies_with_the_helper),
+        cmocka_unit_test(wrong_arguments_are_refused),
+        cmocka_unit_test(an_unfit_caller_gets_unknown),
+    };
+
+    (void)argc;
+    run_isolated(argv);
+    return cmocka_run_group_tests(tests, open_claim, NULL);
+}

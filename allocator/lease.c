@@ -265,7 +265,7 @@ static void describe_foreign(struct uid_range range, char *buf, size_t size)
         return;
     while (scan_step(scan, UINT32_MAX) > 0)
         ;
-    if (tasks_take(&tasks, scan, range) == 0 && tasks_count(&tasks, TASK_ALIVE) > 0)
+    if (tasks_take(&tasks, scan, range, NULL) == 0 && tasks_count(&tasks, TASK_ALIVE) > 0)
         (void)tasks_describe(&tasks, buf, size);
     tasks_clear(&tasks);
     scan_free(scan);

@@ -69,7 +69,7 @@ struct job {
     size_t task;          /* the one waited for */
     uint32_t census_done; /* uids of the range the census has called empty */
     uint32_t census_now;  /* and how many it is asked about */
-    uint32_t killed;      /* tasks of earlier rounds that are dead */
+    uint32_t killed;      /* tasks that earlier scans saw and later ones did not */
     struct residue *residue;
     char residue_text[384];
     struct evidence evidence;
@@ -203,6 +203,16 @@ static void job_end(struct job *job, enum uidpool_status status)
     revoker_wake(r);
 }
 
+/* What a scan saw and what is dead now. What died between the kill and the scan was not seen, and a
+ * zombie may be an older one: kill(2) does not say how many it reached. */
+static uint32_t killed_so_far(const struct job *job)
+{
+    if (job->kind == REVOCATION_CLEAR)
+        return 0;
+    return job->killed +
+           (uint32_t)(tasks_count(&job->tasks, TASK_DEAD) + tasks_count(&job->tasks, TASK_ZOMBIE));
+}
+
 static void add_survivors(struct allocator *a, const struct tasks *t)
 {
     size_t n = tasks_count(t, TASK_ALIVE);
@@ -294,7 +304,7 @@ static void job_give_up(struct job *job, const char *format, ...)
                        tasks_describe(&job->tasks, alive, sizeof(alive)));
         add_survivors(job->revoker->allocator, &job->tasks);
     }
-    job->evidence.tasks_killed = job->killed + (uint32_t)tasks_count(&job->tasks, TASK_DEAD);
+    job->evidence.tasks_killed = killed_so_far(job);
     job->evidence.detail = why;
     if (store(job, LEASE_EVENT_NOT_PROVEN, why, 0) != UIDPOOL_OK) {
         /* The lease is in revoking (or held) all the same; say both. */
@@ -518,10 +528,10 @@ static void kill_unreachable(struct job *job)
 
 static void phase_scanned(struct job *job, const struct scan *scan)
 {
-    uint32_t dead = (uint32_t)tasks_count(&job->tasks, TASK_DEAD);
-    int r = tasks_take(&job->tasks, scan, lease_range(&job->lease));
+    size_t gone = 0;
+    int r = tasks_take(&job->tasks, scan, lease_range(&job->lease), &gone);
 
-    job->killed += dead;
+    job->killed += (uint32_t)gone;
     job->evidence.tasks_scanned = scan_looked(scan);
     if (r < 0)
         job_give_up(job, "no memory for what the scan saw");
@@ -590,12 +600,27 @@ static void phase_wait(struct job *job)
     job_later(job, job->wait_fd, job_backoff(job), phase_wait);
 }
 
+/* A zombie that was reaped while the census counted would have hidden somebody else. */
+static bool zombies_stayed(struct job *job)
+{
+    bool stayed = true;
+
+    for (size_t i = 0; i < job->tasks.n; i++)
+        if (job->tasks.items[i].fate == TASK_ZOMBIE && tasks_look(&job->tasks, i) != TASK_ZOMBIE)
+            stayed = false;
+    return stayed;
+}
+
 /* The kernel counts more than the scan could see, or could not be asked. */
 static void census_failed(struct job *job, enum witness answer)
 {
     uid_t uid = job->lease.uid + job->census_done;
 
     job->evidence.census = answer;
+    if (answer == WITNESS_UNKNOWN && !job_is_late(job) && !zombies_stayed(job)) {
+        job_later(job, -1, job_backoff(job), phase_scan);
+        return;
+    }
     if (job->kind == REVOCATION_KILL && !job_is_late(job)) {
         allocator_progress(job->revoker->allocator,
                            "uid %u: the census still counts a task that the scan does not see",
@@ -623,17 +648,6 @@ static void phase_census_done(struct job *job)
     }
     job->census_done += job->census_now;
     phase_census(job);
-}
-
-/* A zombie that was reaped while the census counted would have hidden somebody else. */
-static bool zombies_stayed(struct job *job)
-{
-    bool stayed = true;
-
-    for (size_t i = 0; i < job->tasks.n; i++)
-        if (job->tasks.items[i].fate == TASK_ZOMBIE && tasks_look(&job->tasks, i) != TASK_ZOMBIE)
-            stayed = false;
-    return stayed;
 }
 
 /* As many uids at once as have the same number of zombies, mostly all with none. */
@@ -687,8 +701,7 @@ static void phase_store(struct job *job)
     (void)snprintf(job->residue_text, sizeof(job->residue_text), "%s", residue_text(job->residue));
     job->evidence.residue = (uint32_t)found;
     job->evidence.zombies = (uint32_t)tasks_count(&job->tasks, TASK_ZOMBIE);
-    job->evidence.tasks_killed = job->killed + (uint32_t)tasks_count(&job->tasks, TASK_DEAD) +
-                                 (job->kind == REVOCATION_KILL ? job->evidence.zombies : 0);
+    job->evidence.tasks_killed = killed_so_far(job);
     if (found)
         (void)snprintf(reason, sizeof(reason), "left behind: %s", job->residue_text);
     else if (residue_removed(job->residue) > 0)

@@ -25,24 +25,44 @@ bool task_is_reachable(const struct scan_task *task, struct uid_range range)
     return uid_range_has(range, task->uids[0]) || uid_range_has(range, task->uids[2]);
 }
 
-int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range)
+/* The scan goes up in pid and then in tid, so both lists do. */
+static size_t count_gone(const struct tasks *before, const struct tasks *after)
+{
+    size_t gone = 0, j = 0;
+
+    for (size_t i = 0; i < before->n; i++) {
+        const struct scan_task *old = &before->items[i].is;
+
+        while (j < after->n &&
+               (after->items[j].is.pid < old->pid ||
+                (after->items[j].is.pid == old->pid && after->items[j].is.tid < old->tid)))
+            j++;
+        if (j == after->n || after->items[j].is.pid != old->pid ||
+            after->items[j].is.tid != old->tid)
+            gone++;
+    }
+    return gone;
+}
+
+int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range, size_t *ret_gone)
 {
     const struct scan_task *seen;
     size_t n = scan_tasks(s, &seen);
-    struct task *items = calloc(n ? n : 1, sizeof(*items));
+    struct tasks now = {.range = range, .items = calloc(n ? n : 1, sizeof(*now.items))};
 
-    if (!items)
+    if (!now.items)
         return -ENOMEM;
-    tasks_clear(t);
-    t->range = range;
-    t->items = items;
     for (size_t i = 0; i < n; i++)
         if (has_uid_of(&seen[i], range))
-            t->items[t->n++] = (struct task){
+            now.items[now.n++] = (struct task){
                 .is = seen[i],
                 .fate = seen[i].state == 'Z' ? TASK_ZOMBIE : TASK_ALIVE,
                 .reachable = task_is_reachable(&seen[i], range),
             };
+    if (ret_gone)
+        *ret_gone = count_gone(t, &now);
+    tasks_clear(t);
+    *t = now;
     return 0;
 }
 

@@ -29,8 +29,9 @@ struct tasks {
     size_t n;
 };
 
-/* Take the scan's tasks that have a uid of the range; replaces what was there. 0 or -ENOMEM. */
-int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range);
+/* Take the scan's tasks that have a uid of the range; replaces what was there. *ret_gone (or NULL):
+ * how many of the former ones it did not see again. 0 or -ENOMEM. */
+int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range, size_t *ret_gone);
 void tasks_clear(struct tasks *t);
 
 /* Look again at one task and remember its fate; returns it. A task that cannot be looked at is

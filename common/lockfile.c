@@ -61,23 +61,73 @@ int lockfile_unlock(int fd, off_t at, off_t length)
     return set_lock(fd, F_UNLCK, at, length, false);
 }
 
-int lockfile_queue_enter(int fd, off_t at)
+/* The queue's bytes: the door, the place inside, then those who wait, one behind the other. */
+#define INSIDE 1
+#define FIRST_PLACE 2
+
+/* The place behind the last one that somebody holds. Only at the door is the answer true for longer
+ * than it takes to read it. */
+static int find_place(int fd, off_t first, off_t *ret)
 {
+    off_t place = first;
+
+    for (;;) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = place};
+
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+            return -errno;
+        if (lock.l_type == F_UNLCK)
+            break;
+        place = lock.l_start + lock.l_len;
+    }
+    *ret = place;
+    return 0;
+}
+
+/* Takes a place at the end of the queue. */
+static int queue_up(int fd, off_t at, off_t *ret)
+{
+    off_t place;
     int r, unlock;
 
     r = lockfile_wait(fd, at, 1);
     if (r < 0)
         return r;
-    r = lockfile_wait(fd, at + 1, 1);
+    r = find_place(fd, at + FIRST_PLACE, &place);
+    if (r == 0)
+        r = lockfile_try(fd, place, 1);
     unlock = lockfile_unlock(fd, at, 1);
     if (r == 0 && unlock < 0) {
-        (void)lockfile_unlock(fd, at + 1, 1);
+        (void)lockfile_unlock(fd, place, 1);
         r = unlock;
     }
+    if (r == 0)
+        *ret = place;
+    return r;
+}
+
+int lockfile_queue_enter(int fd, off_t at)
+{
+    off_t place, from;
+    int r;
+
+    r = queue_up(fd, at, &place);
+    if (r < 0)
+        return r;
+    /* Whoever stands before us lets go of that place once inside, or by dying: then somebody else
+     * may still be inside, so that is a lock of its own. */
+    from = place;
+    if (place > at + FIRST_PLACE) {
+        from = place - 1;
+        r = lockfile_wait(fd, from, 1);
+    }
+    if (r == 0)
+        r = lockfile_wait(fd, at + INSIDE, 1);
+    (void)lockfile_unlock(fd, from, place - from + 1);
     return r;
 }
 
 int lockfile_queue_leave(int fd, off_t at)
 {
-    return lockfile_unlock(fd, at + 1, 1);
+    return lockfile_unlock(fd, at + INSIDE, 1);
 }

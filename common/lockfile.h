@@ -21,10 +21,10 @@ int lockfile_wait(int fd, off_t at, off_t length);
 int lockfile_unlock(int fd, off_t at, off_t length);
 
 /*
- * A fair queue over two bytes of the file, `at` and `at + 1`. The kernel wakes all waiters of a
- * lock and lets whoever runs first have it, so a process that locks in a loop wins against all
- * others. Here a newcomer must first own the queue's door, which it lets go only once it is inside:
- * the process that just left has to queue for the door again.
+ * A fair queue over the bytes of the file from `at` on, all of them: lock nothing else there. The
+ * kernel wakes all waiters of a lock and lets whoever runs first have it, so a process that locks
+ * in a loop wins against all others, and more so the busier the machine is. Here a newcomer takes
+ * the place behind the last who waits, and waits for that one alone. Whoever dies is passed over.
  */
 int lockfile_queue_enter(int fd, off_t at);
 int lockfile_queue_leave(int fd, off_t at);

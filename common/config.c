@@ -306,7 +306,7 @@ static int read_text(const char *path, char **ret, size_t *ret_size)
     _cleanup_free_ char *text = NULL;
     _cleanup_fd_ int fd = -1;
     struct stat st;
-    size_t size = 0;
+    size_t size = 0, capacity;
 
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
@@ -317,11 +317,15 @@ static int read_text(const char *path, char **ret, size_t *ret_size)
         return 0;
     if (!S_ISREG(st.st_mode))
         return -EBADF;
-    text = malloc(FILE_SIZE_MAX + 1);
+    if (st.st_size > FILE_SIZE_MAX)
+        return -EFBIG;
+    /* One more than it holds, to see whether it grows meanwhile. */
+    capacity = (size_t)st.st_size + 1;
+    text = malloc(capacity);
     if (!text)
         return -ENOMEM;
-    while (size <= FILE_SIZE_MAX) {
-        ssize_t n = read(fd, text + size, FILE_SIZE_MAX + 1 - size);
+    while (size < capacity) {
+        ssize_t n = read(fd, text + size, capacity - size);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -331,8 +335,8 @@ static int read_text(const char *path, char **ret, size_t *ret_size)
             break;
         size += (size_t)n;
     }
-    if (size > FILE_SIZE_MAX)
-        return -EFBIG;
+    if (size == capacity)
+        return -EBUSY;
     *ret = take_ptr(text);
     *ret_size = size;
     return 1;

@@ -31,12 +31,15 @@ struct ledger {
 /* Where the writers' queue stands in the lock file: behind every uid's byte. */
 #define LOCK_QUEUE_AT ((off_t)1 << 40)
 
+/* db/error.c */
 /* Turn SQLite's last error into a status and a line: "<format>: <SQLite's message>". */
 enum uidpool_status ledger_problem(const struct ledger *l, struct problem *p, const char *format,
                                    ...) __attribute__((format(printf, 3, 4)));
 
 /* A row that no version of this program wrote. */
 enum uidpool_status ledger_damaged(const struct ledger *l, struct problem *p, const char *what);
+
+/* db/statement.c */
 
 /* The cached statement for a literal, reset and with nothing bound. It stays the ledger's. */
 enum uidpool_status statement_get(struct ledger *l, const char *sql, sqlite3_stmt **ret,

@@ -87,13 +87,13 @@ static int find_place(int fd, off_t first, off_t *ret)
 /* Takes a place at the end of the queue. */
 static int queue_up(int fd, off_t at, off_t *ret)
 {
-    off_t place;
+    off_t place = at + FIRST_PLACE;
     int r, unlock;
 
     r = lockfile_wait(fd, at, 1);
     if (r < 0)
         return r;
-    r = find_place(fd, at + FIRST_PLACE, &place);
+    r = find_place(fd, place, &place);
     if (r == 0)
         r = lockfile_try(fd, place, 1);
     unlock = lockfile_unlock(fd, at, 1);
@@ -108,7 +108,7 @@ static int queue_up(int fd, off_t at, off_t *ret)
 
 int lockfile_queue_enter(int fd, off_t at)
 {
-    off_t place, from;
+    off_t place = at + FIRST_PLACE, from;
     int r;
 
     r = queue_up(fd, at, &place);

@@ -81,8 +81,28 @@ static bool may_fork(uid_t uid, rlim_t soft, rlim_t hard)
     return errno == EFAULT;
 }
 
+/*
+ * Not to be traced, and to die with the helper: MUST 5 and 6. Each change of the effective uid
+ * undoes both, so the effective uid goes first and the others, by which the uid's processes may
+ * signal us, last: there is no moment at which they could stop a child that nobody would miss.
+ */
+static void change_uids(uid_t uid, pid_t parent)
+{
+    int death = 0;
+
+    if (setresuid(0, uid, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+    if (getppid() != parent)
+        _exit(ANSWER_UNKNOWN);
+    if (setresuid(uid, uid, uid) < 0)
+        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+    if (prctl(PR_GET_DUMPABLE) != 0 || prctl(PR_GET_PDEATHSIG, &death) < 0 || death != SIGKILL)
+        fail(ANSWER_UNKNOWN, "uid %u: the child would be traceable, or outlive its parent", uid);
+}
+
 /* MUST 3. The hard limit is set while that is still allowed. */
-static void become(uid_t uid, rlim_t hard)
+static void become(uid_t uid, rlim_t hard, pid_t parent)
 {
     struct rlimit limit = {.rlim_cur = hard, .rlim_max = hard};
     bool no_effective = false, no_permitted = false;
@@ -90,8 +110,9 @@ static void become(uid_t uid, rlim_t hard)
 
     if (setrlimit(RLIMIT_NPROC, &limit) < 0)
         fail(ANSWER_UNKNOWN, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
-    if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+    if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0)
         fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+    change_uids(uid, parent);
     if (!owns_three_ids(uid, uid, uid) || getresgid(&r, &e, &s) < 0 || r != uid || e != uid ||
         s != uid || getgroups(0, NULL) != 0)
         fail(ANSWER_UNKNOWN, "uid %u: the ids are not those that were set", uid);
@@ -99,17 +120,12 @@ static void become(uid_t uid, rlim_t hard)
         fail(ANSWER_UNKNOWN, "uid %u: capabilities are left", uid);
 }
 
-/* The child: MUST 3 to 6. Each change of ids clears the death signal, and may make the process
- * traceable where fs.suid_dumpable is 1: both are set after the last one. */
+/* The child: MUST 3 to 6. */
 static _Noreturn void ask(uid_t uid, uint64_t zombies, pid_t parent)
 {
     rlim_t hard = 2 + zombies;
 
-    become(uid, hard);
-    if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: prctl: %s", uid, strerror(errno));
-    if (getppid() != parent)
-        _exit(ANSWER_UNKNOWN);
+    become(uid, hard, parent);
     if (may_fork(uid, hard - 1, hard))
         fail(ANSWER_UNKNOWN,
              zombies > 0 ? "uid %u: fewer dead tasks than were told"

@@ -27,6 +27,8 @@
 #define ROUNDS_MAX 16
 /* Quarantines ended with each lease: more than one, so that they cannot pile up. */
 #define RESTED_MAX 2
+/* Asking while zombies are reaped under us. */
+#define REAPING_ROUNDS 5
 
 struct grant {
     struct allocator *allocator;
@@ -254,21 +256,61 @@ static enum uidpool_status look_at_found(struct grant *g, struct uid_range want,
     return status;
 }
 
+/* What the scan sees of these uids. False: it cannot see everything. */
+static bool look_for_tasks(struct uid_range range, struct tasks *ret)
+{
+    struct scan *scan = NULL;
+    bool sees = scan_new(&range, 1, &scan) == 0;
+
+    while (sees && scan_step(scan, UINT32_MAX) > 0)
+        ;
+    sees = sees && tasks_take(ret, scan, range, NULL) == 0 && !scan_blind(scan);
+    scan_free(scan);
+    return sees;
+}
+
 /* A name for the stranger, if the scan sees it. */
 static void describe_foreign(struct uid_range range, char *buf, size_t size)
 {
-    struct scan *scan = NULL;
     struct tasks tasks = {0};
 
     (void)snprintf(buf, size, "a task that the scan cannot see");
-    if (scan_new(&range, 1, &scan) < 0)
-        return;
-    while (scan_step(scan, UINT32_MAX) > 0)
-        ;
-    if (tasks_take(&tasks, scan, range, NULL) == 0 && tasks_count(&tasks, TASK_ALIVE) > 0)
+    (void)look_for_tasks(range, &tasks);
+    if (tasks_count(&tasks, TASK_ALIVE) > 0)
         (void)tasks_describe(&tasks, buf, size);
     tasks_clear(&tasks);
-    scan_free(scan);
+}
+
+/* Ask again, for exactly the dead that the scan sees. */
+static enum witness census_beside_zombies(struct uid_range range, int claim)
+{
+    struct tasks tasks = {0};
+    enum witness answer = WITNESS_BUSY;
+
+    if (look_for_tasks(range, &tasks) && tasks_count(&tasks, TASK_ZOMBIE) == tasks.n) {
+        answer = WITNESS_EMPTY;
+        for (uint32_t i = 0; i < range.count && answer == WITNESS_EMPTY; i++)
+            answer = census_ask((struct uid_range){range.first + i, 1},
+                                tasks_zombies_of(&tasks, range.first + i), claim);
+    }
+    tasks_clear(&tasks);
+    return answer;
+}
+
+/* Does anything run as these uids? The kernel also counts the dead whom nobody has reaped yet,
+ * such as a former holder's; they are no stranger. UNKNOWN when they are being reaped just now. */
+static enum witness anybody_there(struct uid_range range, int claim)
+{
+    enum witness answer = census_ask(range, 0, claim);
+
+    if (answer != WITNESS_BUSY)
+        return answer;
+    for (unsigned i = 0; i < REAPING_ROUNDS; i++) {
+        answer = census_beside_zombies(range, claim);
+        if (answer != WITNESS_UNKNOWN)
+            break;
+    }
+    return answer;
 }
 
 /* Hold one uid that somebody else runs as, so that it is not asked again at every lease. */
@@ -314,7 +356,7 @@ static enum uidpool_status hold_busy(struct grant *g, struct uid_range range, in
     for (uint32_t i = 0; i < range.count && status == UIDPOOL_CONFLICT; i++) {
         struct uid_range one = {range.first + i, 1};
 
-        if (census_ask(one, 0, claim) == WITNESS_BUSY)
+        if (anybody_there(one, claim) == WITNESS_BUSY)
             status = hold_foreign(g, one.first);
     }
     return status;
@@ -425,7 +467,7 @@ static enum uidpool_status try_candidate(struct grant *g, struct uid_range want,
     if (status != UIDPOOL_OK || *ret != ATTEMPT_OVER)
         return status;
 
-    switch (census_ask(want, 0, fd)) {
+    switch (anybody_there(want, fd)) {
     case WITNESS_EMPTY:
         return grant(g, want, ret);
     case WITNESS_BUSY:

@@ -38,11 +38,11 @@ struct render_object;
 struct report {
     const char *key; /* also the sentence's first word */
     struct render_object *object;
-    bool json;
+    bool json, quiet;
     size_t n;
 };
 
-void report_begin(struct report *r, const char *key, bool json);
+void report_begin(struct report *r, const char *key, const struct options *o);
 /* For the library's `each`; userdata is the report. */
 bool report_lease(const struct uidpool_lease *lease, void *userdata);
 /* Print what is not printed yet and free all. `status` is what the library said, and what is

@@ -242,7 +242,8 @@ static enum uidpool_status run_verb(const struct verb *v, const struct options *
     if (o->verbose || (!o->quiet && isatty(STDERR_FILENO)))
         uidpool_set_progress(u, show_progress, NULL);
     status = v->run(u, o);
-    if (status != UIDPOOL_OK && *uidpool_message(u))
+    /* After success it is a warning, or empty. */
+    if (*uidpool_message(u))
         log_error("%s", uidpool_message(u));
     if (status == UIDPOOL_NOT_PROVEN)
         report_survivors(u);

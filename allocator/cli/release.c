@@ -10,7 +10,7 @@ enum uidpool_status verb_release(struct uidpool *u, const struct options *o)
     struct report report;
     enum uidpool_status status;
 
-    report_begin(&report, "released", o->json);
+    report_begin(&report, "released", o);
     status =
         uidpool_release(u, &selector, options_has(o, OPT(TIMEOUT)) ? o->timeout : CLI_TIMEOUT_SEC,
                         report_lease, &report);

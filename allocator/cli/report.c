@@ -42,10 +42,10 @@ struct uidpool_selector cli_selector(const struct options *o)
     return s;
 }
 
-void report_begin(struct report *r, const char *key, bool json)
+void report_begin(struct report *r, const char *key, const struct options *o)
 {
-    *r = (struct report){.key = key, .json = json};
-    if (json) {
+    *r = (struct report){.key = key, .json = o->json, .quiet = o->quiet};
+    if (r->json) {
         r->object = render_object_new();
         render_object_array(r->object, key);
     }
@@ -78,13 +78,18 @@ bool report_lease(const struct uidpool_lease *lease, void *userdata)
     struct report *r = userdata;
 
     r->n++;
-    if (r->json) {
+    if (r->json)
         render_object_append(r->object, r->key, &fields_released, lease);
-        return true;
+    else {
+        print_sentence(r->key, lease);
+        /* The next lease may take long: say now what is done. */
+        (void)render_flush();
     }
-    print_sentence(r->key, lease);
-    /* The next lease may take long: say now what is done. */
-    (void)render_flush();
+    if (lease->state == UIDPOOL_STATE_HELD && !r->quiet)
+        log_notice("next: look at why uid %" PRIu32
+                   " is held, mend it, then run 'uidpool clear %" PRIu32
+                   "'; until then it goes to nobody",
+                   lease->uid, lease->uid);
     return true;
 }
 

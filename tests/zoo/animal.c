@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * animal KIND --uid=T [--other=X] [--self=PATH]: become one of the processes that are hard to kill,
- * to see or to count, say "ready PID [TID]" on standard output, and stay. Started by root, inside a
- * PID namespace made for it.
+ * to see or to count, say "ready PID TID KEEPER" on standard output, and stay. KEEPER is the first
+ * process of it, perhaps the same. Started by root, inside a PID namespace made for it.
  */
 #include <errno.h>
 #include <grp.h>
@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 static uid_t target, other;
+static pid_t keeper;
 static const char *self; /* setuid-foreign: a copy of this program that belongs to the target */
 
 _Noreturn static void die(const char *what)
@@ -36,7 +37,7 @@ _Noreturn static void die(const char *what)
 static void ready(pid_t pid, pid_t tid)
 {
     char text[64];
-    int length = snprintf(text, sizeof(text), "ready %d %d\n", (int)pid, (int)tid);
+    int length = snprintf(text, sizeof(text), "ready %d %d %d\n", (int)pid, (int)tid, (int)keeper);
 
     if (write(STDOUT_FILENO, text, (size_t)length) != length)
         die("write");
@@ -174,16 +175,9 @@ static void namespaces(void)
 
 static void stopped(void)
 {
-    pid_t pid = fork_or_die();
-
-    if (pid == 0) {
-        become(target);
-        raise(SIGSTOP);
-        stay();
-    }
-    if (waitpid(pid, NULL, WUNTRACED) != pid)
-        die("waitpid");
-    ready(pid, pid);
+    become(target);
+    ready(getpid(), gettid());
+    raise(SIGSTOP);
 }
 
 /* A child that has become the target, and stays. */
@@ -332,6 +326,7 @@ static const struct {
 
 int main(int argc, char *argv[])
 {
+    keeper = getpid();
     for (int i = 2; i < argc; i++) {
         if (strncmp(argv[i], "--uid=", 6) == 0)
             target = (uid_t)strtoul(argv[i] + 6, NULL, 10);

@@ -637,6 +637,9 @@ class Example(LedgerCase):
         # The file that gets installed, but for where the header and the library are now.
         library = os.path.join(support.BUILD, "allocator")
         header = os.path.join(support.TOP, "include")
+        with open(os.path.join(library, "libuidpool.so.0"), "rb") as file:
+            if b"__asan_init" in file.read():
+                self.skipTest("the library has a sanitizer, a program without one cannot load it")
         flags = subprocess.run(["pkg-config", f"--define-variable=includedir={header}",
                                 f"--define-variable=libdir={library}", "--cflags", "--libs",
                                 "libuidpool"], capture_output=True, text=True, check=False,
@@ -648,8 +651,6 @@ class Example(LedgerCase):
                                 os.path.join(support.TOP, "docs", "examples", "lease.c"),
                                 *flags.stdout.split()], capture_output=True, text=True,
                                check=False)
-        if built.returncode and "san_" in built.stderr:
-            self.skipTest("the library has sanitizers")
         self.assertEqual(built.returncode, 0, built.stderr)
         self.add_pool(BASE, policy="domid")
         ran = subprocess.run([program, self.u.ledger], capture_output=True, text=True, check=False,

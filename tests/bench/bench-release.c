@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A release against its floor: start the static helper, let it kill, scan once, wait until the
+ * victim has ended. Both in turn, on victims like a device model (one process of four threads), on
+ * a host with 100, 1,000 and 10,000 processes. Beside it what libxl does, which proves nothing.
+ *
+ * Kills by uid, so it refuses to run unless it is pid 1 of a PID namespace. Its own mounts give
+ * /tmp and its like a known number of files to look through.
+ */
+#include "allocator/census.h"
+#include "allocator/reaper.h"
+#include "allocator/scan.h"
+#include "common/cleanup.h"
+#include "tests/bench/bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define THREADS 4
+#define FILES 100
+
+static struct bystanders {
+    pid_t *pids;
+    size_t n;
+} bystanders;
+
+static void become(uid_t uid)
+{
+    if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+        _exit(EXIT_FAILURE);
+}
+
+static void *sleep_for_ever(void *nothing)
+{
+    for (;;)
+        (void)pause();
+    return nothing;
+}
+
+/* Returns the victim's pid when all its threads run. */
+static pid_t start_victim(uid_t uid)
+{
+    int pipe_fds[2];
+    char ready;
+    pid_t pid;
+
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+        bench_fail("fork: %s", strerror(errno));
+    if (pid == 0) {
+        pthread_t thread;
+
+        become(uid);
+        for (unsigned i = 1; i < THREADS; i++)
+            if (pthread_create(&thread, NULL, sleep_for_ever, NULL) != 0)
+                _exit(EXIT_FAILURE);
+        if (write(pipe_fds[1], "", 1) != 1)
+            _exit(EXIT_FAILURE);
+        (void)sleep_for_ever(NULL);
+    }
+    (void)close(pipe_fds[1]);
+    if (read(pipe_fds[0], &ready, 1) != 1)
+        bench_fail("the victim does not run");
+    (void)close(pipe_fds[0]);
+    return pid;
+}
+
+static void add_bystanders(size_t n)
+{
+    bystanders.pids = reallocarray(bystanders.pids, n, sizeof(*bystanders.pids));
+    if (!bystanders.pids)
+        bench_fail("no memory");
+    while (bystanders.n < n) {
+        pid_t pid = fork();
+
+        if (pid < 0)
+            bench_fail("fork: %s", strerror(errno));
+        if (pid == 0) {
+            become(BENCH_UID_IDLE);
+            (void)sleep_for_ever(NULL);
+        }
+        bystanders.pids[bystanders.n++] = pid;
+    }
+}
+
+static void end_bystanders(void)
+{
+    for (size_t i = 0; i < bystanders.n; i++)
+        (void)kill(bystanders.pids[i], SIGKILL);
+    free(bystanders.pids);
+}
+
+static void wait_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    while (poll(&p, 1, -1) < 0)
+        if (errno != EINTR)
+            bench_fail("poll: %s", strerror(errno));
+}
+
+static int64_t measure_floor(int null_fd)
+{
+    const struct reaper reaper = {.uid = BENCH_UID_REAPER, .lock_fd = null_fd};
+    const struct uid_range target = {BENCH_UID_VICTIM, 1};
+    _cleanup_fd_ int victim_fd = pidfd_open(start_victim(BENCH_UID_VICTIM), 0);
+    _cleanup_fd_ int helper_fd = -1;
+    struct scan *scan = NULL;
+    int64_t begin = bench_now(), end;
+
+    helper_fd = reaper_start(&reaper, target, target, null_fd);
+    if (victim_fd < 0 || helper_fd < 0)
+        bench_fail("the helper cannot be started");
+    wait_readable(helper_fd);
+    if (reaper_finish(helper_fd) < 0 || scan_new(&target, 1, &scan) < 0)
+        bench_fail("the helper did not kill, or the scan cannot begin");
+    while (scan_step(scan, UINT32_MAX) > 0)
+        ;
+    wait_readable(victim_fd);
+    end = bench_now();
+    scan_free(scan);
+    return end - begin;
+}
+
+static int64_t measure_release(struct allocator *a)
+{
+    struct uidpool_lease_request request = UIDPOOL_LEASE_REQUEST_INIT;
+    struct uidpool_selector selector = UIDPOOL_SELECTOR_INIT;
+    struct uidpool_lease lease;
+    struct problem p = {0};
+    int64_t begin;
+
+    request.pool = selector.pool = "bench";
+    request.domid = selector.domid = 5;
+    bench_check(allocator_lease(a, &request, 10, &lease, &p), &p, "lease");
+    (void)start_victim(lease.uid);
+    begin = bench_now();
+    bench_check(allocator_release(a, &selector, 30, NULL, NULL, &p), &p, "release");
+    return bench_now() - begin;
+}
+
+/* Without capabilities kill(-1) reaches the target's uid alone. */
+static bool has_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct set[_LINUX_CAPABILITY_U32S_3];
+
+    return syscall(SYS_capget, &header, set) < 0 || set[0].effective || set[1].effective;
+}
+
+/* tools/libs/light/libxl_dm.c, kill_device_model_uid_child(): fork, kill, and believe. */
+static int64_t measure_libxl(void)
+{
+    int64_t begin;
+    pid_t pid;
+
+    (void)start_victim(BENCH_UID_PEER);
+    begin = bench_now();
+    pid = fork();
+    if (pid == 0) {
+        if (setresuid(BENCH_UID_REAPER, BENCH_UID_PEER, 0) < 0 || has_capabilities())
+            _exit(EXIT_FAILURE);
+        _exit(kill(-1, SIGKILL) < 0);
+    }
+    /* SIGCHLD is ignored, so this ends by ECHILD once the child is gone. */
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return bench_now() - begin;
+}
+
+static void measure(struct allocator *a, size_t processes, unsigned rounds, int null_fd)
+{
+    struct samples floor = {0}, own = {0}, libxl = {0};
+    char work[96];
+
+    add_bystanders(processes);
+    for (unsigned i = 0; i < rounds; i++) {
+        if (i % 2)
+            samples_add(&own, measure_release(a));
+        samples_add(&floor, measure_floor(null_fd));
+        if (!(i % 2))
+            samples_add(&own, measure_release(a));
+        samples_add(&libxl, measure_libxl());
+    }
+    (void)snprintf(work, sizeof(work), "release, %zu processes", processes);
+    bench_row_samples(work, &floor, &own, "1.3");
+    (void)snprintf(work, sizeof(work), "    against libxl's reaper: no scan, no proof, no record");
+    bench_row_samples(work, &libxl, &own, "-");
+    samples_clear(&floor);
+    samples_clear(&own);
+    samples_clear(&libxl);
+}
+
+/* Places of the residue with a known number of files. */
+static void mount_places(void)
+{
+    static const char *const places[] = {"/tmp", "/var/tmp", "/dev/shm"};
+    char path[64];
+
+    for (size_t i = 0; i < ELEMENTS_OF(places); i++)
+        if (mount("bench", places[i], "tmpfs", MS_NODEV | MS_NOSUID, "mode=1777") < 0 &&
+            errno != ENOENT)
+            bench_fail("%s: %s", places[i], strerror(errno));
+    for (unsigned i = 0; i < FILES; i++) {
+        (void)snprintf(path, sizeof(path), "/tmp/file-%u", i);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+            bench_fail("%s: %s", path, strerror(errno));
+        (void)close(fd);
+    }
+}
+
+int main(void)
+{
+    struct allocator a;
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (getpid() != 1 || geteuid() != 0)
+        bench_fail("run it as root by tests/in-namespace: it kills by uid");
+    if (null_fd < 0)
+        bench_fail("/dev/null: %s", strerror(errno));
+    /* As init does for a device model: what is dead is reaped at once. */
+    (void)signal(SIGCHLD, SIG_IGN);
+    bench_ledger(&a, "release.db", UIDPOOL_POLICY_DOMID);
+    bench_warm_ledger(&a);
+    mount_places();
+    (void)atexit(end_bystanders);
+    measure(&a, 100, 60, null_fd);
+    measure(&a, 1000, 30, null_fd);
+    measure(&a, 10000, 10, null_fd);
+    ledger_close(a.ledger);
+    return EXIT_SUCCESS;
+}

@@ -19,14 +19,33 @@
 #define EXIT_EMPTY 0
 #define EXIT_BUSY 1
 
-int census_start(struct uid_range range, uint32_t zombies, int claim_fd)
+static int start(struct uid_range range, char *what, int claim_fd)
 {
-    char range_argument[32], zombies_argument[16];
-    char *argv[] = {(char[]){"uidpool-census"}, range_argument, zombies_argument, NULL};
+    char range_argument[32];
+    char *argv[] = {(char[]){"uidpool-census"}, range_argument, what, NULL};
 
     (void)snprintf(range_argument, sizeof(range_argument), "%u+%u", range.first, range.count);
-    (void)snprintf(zombies_argument, sizeof(zombies_argument), "%u", zombies);
     return spawn_helper(HELPER_PATH, argv, &claim_fd, 1);
+}
+
+int census_start(struct uid_range range, uint32_t zombies, int claim_fd)
+{
+    char zombies_argument[16];
+
+    (void)snprintf(zombies_argument, sizeof(zombies_argument), "%u", zombies);
+    return start(range, zombies_argument, claim_fd);
+}
+
+int census_tally_start(struct uid_range range, int claim_fd)
+{
+    return start(range, (char[]){"tally"}, claim_fd);
+}
+
+int census_tally_finish(int pidfd)
+{
+    int r = spawn_reap(pidfd);
+
+    return r > CENSUS_TALLY_MAX ? -EIO : r;
 }
 
 enum witness census_finish(int pidfd)

@@ -292,6 +292,8 @@ static enum witness census_beside_zombies(struct uid_range range, int claim)
         for (uint32_t i = 0; i < range.count && answer == WITNESS_EMPTY; i++)
             answer = census_ask((struct uid_range){range.first + i, 1},
                                 tasks_zombies_of(&tasks, range.first + i), claim);
+        if (answer == WITNESS_EMPTY && !tasks_zombies_stayed(&tasks))
+            answer = WITNESS_UNKNOWN;
     }
     tasks_clear(&tasks);
     return answer;

@@ -63,13 +63,15 @@ struct job {
     sd_event_source *timer, *io;
     int64_t backoff, killed_at;
 
-    int claim_fd, helper_fd, wait_fd;
+    int claim_fd, helper_fd, tally_fd, wait_fd;
     struct reaper reaper;
     struct tasks tasks;
     size_t task;          /* the one waited for */
     uint32_t census_done; /* uids of the range the census has called empty */
     uint32_t census_now;  /* and how many it is asked about */
-    uint32_t killed;      /* tasks that earlier scans saw and later ones did not */
+    bool tallied;
+    uint32_t tally;  /* tasks the kernel counted before the first kill */
+    uint32_t killed; /* tasks that earlier scans saw and later ones did not */
     struct residue *residue;
     char residue_text[384];
     struct evidence evidence;
@@ -169,12 +171,21 @@ static void revoker_wake(struct revoker *r)
  * Ends.
  */
 
+/* A helper whose answer nobody wants any more: it must end all the same, and be reaped. */
+static int drop_helper(int pidfd)
+{
+    if (pidfd >= 0)
+        (void)spawn_wait(pidfd, 0);
+    return close_fd(pidfd);
+}
+
 static void job_free(struct job *job)
 {
     job->timer = sd_event_source_disable_unref(job->timer);
     job->io = sd_event_source_disable_unref(job->io);
     job->claim_fd = close_fd(job->claim_fd);
-    job->helper_fd = close_fd(job->helper_fd);
+    job->helper_fd = drop_helper(job->helper_fd);
+    job->tally_fd = drop_helper(job->tally_fd);
     job->wait_fd = close_fd(job->wait_fd);
     job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
     tasks_clear(&job->tasks);
@@ -203,14 +214,16 @@ static void job_end(struct job *job, enum uidpool_status status)
     revoker_wake(r);
 }
 
-/* What a scan saw and what is dead now. What died between the kill and the scan was not seen, and a
- * zombie may be an older one: kill(2) does not say how many it reached. */
+/* What the kernel counted before the kill and does not count now, or what the scans saw die, if
+ * that is more: tasks that have the uid as effective uid alone, and those who came later. */
 static uint32_t killed_so_far(const struct job *job)
 {
-    if (job->kind == REVOCATION_CLEAR)
-        return 0;
-    return job->killed +
-           (uint32_t)(tasks_count(&job->tasks, TASK_DEAD) + tasks_count(&job->tasks, TASK_ZOMBIE));
+    size_t zombies = tasks_count(&job->tasks, TASK_ZOMBIE);
+    size_t left = tasks_count(&job->tasks, TASK_ALIVE) + zombies;
+    uint32_t counted = job->tally > left ? job->tally - (uint32_t)left : 0;
+    uint32_t seen = job->killed + (uint32_t)tasks_count(&job->tasks, TASK_DEAD);
+
+    return counted > seen ? counted : seen;
 }
 
 static void add_survivors(struct allocator *a, const struct tasks *t)
@@ -388,20 +401,21 @@ static void phase_claim(struct job *job)
 }
 
 /* A helper that is late is ended, so that it does not signal behind our back. */
-static bool helper_is_late(struct job *job)
+static bool helper_is_late(int pidfd)
 {
-    struct pollfd ended = {.fd = job->helper_fd, .events = POLLIN};
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 
     if (poll(&ended, 1, 0) == 1)
         return false;
-    (void)spawn_wait(job->helper_fd, 0);
+    (void)spawn_wait(pidfd, 0);
     return true;
 }
 
 /* The census's answer, UNKNOWN if it is late. */
 static enum witness take_census(struct job *job)
 {
-    enum witness answer = helper_is_late(job) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
+    enum witness answer =
+        helper_is_late(job->helper_fd) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
 
     job->helper_fd = close_fd(job->helper_fd);
     return answer;
@@ -409,7 +423,7 @@ static enum witness take_census(struct job *job)
 
 static void phase_kill_done(struct job *job)
 {
-    int r = helper_is_late(job) ? -ETIMEDOUT : reaper_finish(job->helper_fd);
+    int r = helper_is_late(job->helper_fd) ? -ETIMEDOUT : reaper_finish(job->helper_fd);
 
     job->helper_fd = close_fd(job->helper_fd);
     job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
@@ -437,12 +451,30 @@ static void phase_kill(struct job *job)
     job_later(job, job->helper_fd, HELPER_PATIENCE, phase_kill_done);
 }
 
+static void phase_tally_done(struct job *job)
+{
+    int n = helper_is_late(job->tally_fd) ? -ETIMEDOUT : census_tally_finish(job->tally_fd);
+
+    job->tally_fd = close_fd(job->tally_fd);
+    job->tally = n > 0 ? (uint32_t)n : 0;
+    phase_kill(job);
+}
+
+/* How many there are to kill, for the evidence: the tally was begun before. */
+static void phase_tally(struct job *job)
+{
+    if (job->tally_fd >= 0)
+        job_later(job, job->tally_fd, HELPER_PATIENCE, phase_tally_done);
+    else
+        phase_kill(job);
+}
+
 static void phase_reaper_seen(struct job *job)
 {
     enum witness answer = take_census(job);
 
     if (answer == WITNESS_EMPTY) {
-        phase_kill(job);
+        phase_tally(job);
         return;
     }
     job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
@@ -454,7 +486,7 @@ static void phase_reaper_seen(struct job *job)
                 job->reaper.uid, answer == WITNESS_BUSY ? "in use" : "not shown to be unused");
 }
 
-/* Rule 2. Durable before anything is signalled; the census of the reaper runs meanwhile. */
+/* Rule 2. Durable before anything is signalled; the helpers that were started run meanwhile. */
 static enum uidpool_status mark_revoking(struct job *job)
 {
     struct ledger *l = job->revoker->allocator->ledger;
@@ -483,6 +515,9 @@ static void phase_reaper(struct job *job)
     else if (job->reaper.lock_fd >= 0)
         job->helper_fd =
             census_start((struct uid_range){job->reaper.uid, 1}, 0, job->reaper.lock_fd);
+    if (!job->tallied)
+        job->tally_fd = census_tally_start(lease_range(&job->lease), job->claim_fd);
+    job->tallied = true;
 
     enum uidpool_status marked = mark_revoking(job);
     if (marked != UIDPOOL_OK) {
@@ -600,24 +635,13 @@ static void phase_wait(struct job *job)
     job_later(job, job->wait_fd, job_backoff(job), phase_wait);
 }
 
-/* A zombie that was reaped while the census counted would have hidden somebody else. */
-static bool zombies_stayed(struct job *job)
-{
-    bool stayed = true;
-
-    for (size_t i = 0; i < job->tasks.n; i++)
-        if (job->tasks.items[i].fate == TASK_ZOMBIE && tasks_look(&job->tasks, i) != TASK_ZOMBIE)
-            stayed = false;
-    return stayed;
-}
-
 /* The kernel counts more than the scan could see, or could not be asked. */
 static void census_failed(struct job *job, enum witness answer)
 {
     uid_t uid = job->lease.uid + job->census_done;
 
     job->evidence.census = answer;
-    if (answer == WITNESS_UNKNOWN && !job_is_late(job) && !zombies_stayed(job)) {
+    if (answer == WITNESS_UNKNOWN && !job_is_late(job) && !tasks_zombies_stayed(&job->tasks)) {
         job_later(job, -1, job_backoff(job), phase_scan);
         return;
     }
@@ -639,7 +663,8 @@ static void census_failed(struct job *job, enum witness answer)
 
 static void phase_census_done(struct job *job)
 {
-    enum witness answer = helper_is_late(job) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
+    enum witness answer =
+        helper_is_late(job->helper_fd) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
 
     job->helper_fd = close_fd(job->helper_fd);
     if (answer != WITNESS_EMPTY) {
@@ -657,7 +682,7 @@ static void phase_census(struct job *job)
     uint32_t zombies = tasks_zombies_of(&job->tasks, uid);
 
     if (job->census_done == job->lease.count) {
-        if (zombies_stayed(job)) {
+        if (tasks_zombies_stayed(&job->tasks)) {
             job->evidence.census = WITNESS_EMPTY;
             phase_residue(job);
         } else if (job_is_late(job))
@@ -862,7 +887,7 @@ int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpo
     job->done = done;
     job->userdata = userdata;
     job->backoff = BACKOFF_FIRST;
-    job->claim_fd = job->helper_fd = job->wait_fd = job->reaper.lock_fd = -1;
+    job->claim_fd = job->helper_fd = job->tally_fd = job->wait_fd = job->reaper.lock_fd = -1;
     while (*at)
         at = &(*at)->next;
     *at = job;

@@ -110,6 +110,16 @@ uint32_t tasks_zombies_of(const struct tasks *t, uid_t uid)
     return count;
 }
 
+bool tasks_zombies_stayed(struct tasks *t)
+{
+    bool stayed = true;
+
+    for (size_t i = 0; i < t->n; i++)
+        if (t->items[i].fate == TASK_ZOMBIE && tasks_look(t, i) != TASK_ZOMBIE)
+            stayed = false;
+    return stayed;
+}
+
 bool tasks_all_reachable(const struct tasks *t)
 {
     for (size_t i = 0; i < t->n; i++)

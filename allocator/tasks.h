@@ -44,6 +44,10 @@ size_t tasks_count(const struct tasks *t, enum task_fate fate);
 /* How many zombies the kernel counts for this uid: those that have it as real uid. */
 uint32_t tasks_zombies_of(const struct tasks *t, uid_t uid);
 
+/* Look again at the zombies: is each still one? A zombie that was reaped while the census counted
+ * would have hidden somebody else. */
+bool tasks_zombies_stayed(struct tasks *t);
+
 /* Can kill(2) with this uid as effective uid reach it: its real or saved uid is in the range
  * (kill(2)). */
 bool task_is_reachable(const struct scan_task *task, struct uid_range range);

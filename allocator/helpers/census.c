@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * uidpool-census FIRST+COUNT ZOMBIES
+ * uidpool-census FIRST+COUNT tally
  *
  * Asks the kernel, for each uid FIRST .. FIRST+COUNT-1: has it exactly ZOMBIES tasks, in whichever
  * PID namespace? The kernel counts tasks by real uid, dead ones until they are reaped, and refuses
@@ -25,7 +26,9 @@
  * Misses tasks that have the uid as effective, saved or file system uid only, and tasks in a user
  * namespace that another uid made: these are charged to its maker. The scan sees them.
  *
- * Exit: 0 EMPTY, 1 BUSY (some uid has more), 2 refused its arguments, 3 UNKNOWN.
+ * Exit: 0 EMPTY, 1 BUSY (some uid has more), 2 refused its arguments, 3 UNKNOWN. With "tally",
+ * which proves nothing and is for the record: how many tasks there are in all, 250 for so many and
+ * more, 251 if it cannot be told.
  */
 #include "allocator/helpers/helper.h"
 
@@ -53,6 +56,13 @@ enum answer {
 /* Of /proc/self/ns/user in the initial user namespace, fixed in the kernel (USER_NS_INIT_INO). */
 #define USER_NS_INITIAL 0xEFFFFFFDu
 
+/* An exit status has 8 bits. */
+#define TALLY_MAX 250
+#define TALLY_UNKNOWN 251
+
+/* How to exit when something goes wrong: what cannot be told is no number. */
+static int trouble = ANSWER_UNKNOWN;
+
 static int unborn(void *nothing)
 {
     (void)nothing;
@@ -72,12 +82,12 @@ static bool may_fork(uid_t uid, rlim_t soft, rlim_t hard)
     struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
 
     if (setrlimit(RLIMIT_NPROC, &limit) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
     if (clone(unborn, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, NULL,
               NULL) >= 0)
-        fail(ANSWER_UNKNOWN, "uid %u: the clone that must fail succeeded", uid);
+        fail(trouble, "uid %u: the clone that must fail succeeded", uid);
     if (errno != EAGAIN && errno != EFAULT)
-        fail(ANSWER_UNKNOWN, "uid %u: clone: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: clone: %s", uid, strerror(errno));
     return errno == EFAULT;
 }
 
@@ -92,13 +102,13 @@ static void change_uids(uid_t uid, pid_t parent)
 
     if (setresuid(0, uid, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: cannot become it: %s", uid, strerror(errno));
     if (getppid() != parent)
-        _exit(ANSWER_UNKNOWN);
+        _exit(trouble);
     if (setresuid(uid, uid, uid) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: cannot become it: %s", uid, strerror(errno));
     if (prctl(PR_GET_DUMPABLE) != 0 || prctl(PR_GET_PDEATHSIG, &death) < 0 || death != SIGKILL)
-        fail(ANSWER_UNKNOWN, "uid %u: the child would be traceable, or outlive its parent", uid);
+        fail(trouble, "uid %u: the child would be traceable, or outlive its parent", uid);
 }
 
 /* MUST 3. The hard limit is set while that is still allowed. */
@@ -109,15 +119,15 @@ static void become(uid_t uid, rlim_t hard, pid_t parent)
     gid_t r, e, s;
 
     if (setrlimit(RLIMIT_NPROC, &limit) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: RLIMIT_NPROC: %s", uid, strerror(errno));
     if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: cannot become it: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: cannot become it: %s", uid, strerror(errno));
     change_uids(uid, parent);
     if (!owns_three_ids(uid, uid, uid) || getresgid(&r, &e, &s) < 0 || r != uid || e != uid ||
         s != uid || getgroups(0, NULL) != 0)
-        fail(ANSWER_UNKNOWN, "uid %u: the ids are not those that were set", uid);
+        fail(trouble, "uid %u: the ids are not those that were set", uid);
     if (!read_capabilities(&no_effective, &no_permitted) || !no_effective || !no_permitted)
-        fail(ANSWER_UNKNOWN, "uid %u: capabilities are left", uid);
+        fail(trouble, "uid %u: capabilities are left", uid);
 }
 
 /* The child: MUST 3 to 6. */
@@ -126,12 +136,29 @@ static _Noreturn void ask(uid_t uid, uint64_t zombies, pid_t parent)
     rlim_t hard = 2 + zombies;
 
     become(uid, hard, parent);
-    if (may_fork(uid, hard - 1, hard))
-        fail(ANSWER_UNKNOWN,
-             zombies > 0 ? "uid %u: fewer dead tasks than were told"
-                         : "uid %u: RLIMIT_NPROC is not enforced",
-             uid);
+    if (may_fork(uid, hard - 1, hard)) {
+        if (zombies == 0)
+            fail(trouble, "uid %u: RLIMIT_NPROC is not enforced", uid);
+        _exit(ANSWER_UNKNOWN); /* some were reaped since they were counted: no news */
+    }
     _exit(may_fork(uid, hard, hard) ? ANSWER_EMPTY : ANSWER_BUSY);
+}
+
+/* The child that counts, by halves. */
+static _Noreturn void tally(uid_t uid, pid_t parent)
+{
+    unsigned least = 0, most = TALLY_MAX;
+
+    become(uid, 2 + TALLY_MAX, parent);
+    while (least < most) {
+        unsigned middle = (least + most) / 2;
+
+        if (may_fork(uid, 2 + middle, 2 + TALLY_MAX))
+            most = middle;
+        else
+            least = middle + 1;
+    }
+    _exit((int)least);
 }
 
 /* Wait until it ends or patience does; then it was stopped, and whoever stopped it is alive. */
@@ -141,33 +168,60 @@ static void wait_or_kill(pid_t child)
     int n;
 
     if (p.fd < 0)
-        fail(ANSWER_UNKNOWN, "pidfd_open: %s", strerror(errno));
+        fail(trouble, "pidfd_open: %s", strerror(errno));
     n = poll(&p, 1, PATIENCE_MSEC);
     if (n < 1 && pidfd_send_signal(p.fd, SIGKILL, NULL, 0) < 0)
-        fail(ANSWER_UNKNOWN, "pidfd_send_signal: %s", strerror(errno));
+        fail(trouble, "pidfd_send_signal: %s", strerror(errno));
     (void)close(p.fd);
 }
 
-/* One uid. MUST 6 and 7: a child that said nothing was kept from it. */
-static enum answer count(uid_t uid, uint64_t zombies)
+/* Run a child for one uid, zombies or a tally. Its exit status; -1: it was kept from an answer. */
+static int run_child(uid_t uid, bool tallying, uint64_t zombies)
 {
     int status;
     pid_t parent = getpid(), child = fork();
 
     if (child < 0)
-        fail(ANSWER_UNKNOWN, "uid %u: fork: %s", uid, strerror(errno));
+        fail(trouble, "uid %u: fork: %s", uid, strerror(errno));
+    if (child == 0 && tallying)
+        tally(uid, parent);
     if (child == 0)
         ask(uid, zombies, parent);
     wait_or_kill(child);
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
-            fail(ANSWER_UNKNOWN, "uid %u: waitpid: %s", uid, strerror(errno));
-    if (WIFSIGNALED(status))
-        return ANSWER_BUSY;
-    if (WIFEXITED(status) &&
-        (WEXITSTATUS(status) == ANSWER_EMPTY || WEXITSTATUS(status) == ANSWER_BUSY))
-        return WEXITSTATUS(status) == ANSWER_EMPTY ? ANSWER_EMPTY : ANSWER_BUSY;
-    return ANSWER_UNKNOWN;
+            fail(trouble, "uid %u: waitpid: %s", uid, strerror(errno));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* MUST 6 and 7: a child that said nothing was kept from it by somebody who lives. */
+static enum answer count(struct uid_range range, uint64_t zombies)
+{
+    for (uint32_t i = 0; i < range.count; i++)
+        switch (run_child(range.first + i, false, zombies)) {
+        case ANSWER_EMPTY:
+            break;
+        case ANSWER_BUSY:
+        case -1:
+            return ANSWER_BUSY;
+        default:
+            return ANSWER_UNKNOWN;
+        }
+    return ANSWER_EMPTY;
+}
+
+static int count_all(struct uid_range range)
+{
+    int all = 0;
+
+    for (uint32_t i = 0; i < range.count && all < TALLY_MAX; i++) {
+        int tasks = run_child(range.first + i, true, 0);
+
+        if (tasks < 0 || tasks > TALLY_MAX)
+            return TALLY_UNKNOWN;
+        all += tasks;
+    }
+    return all < TALLY_MAX ? all : TALLY_MAX;
 }
 
 /* MUST 2. */
@@ -176,32 +230,29 @@ static void check_caller(void)
     struct stat st;
 
     if (!owns_three_ids(0, 0, 0))
-        fail(ANSWER_UNKNOWN, "refused: real, effective and saved uid must all be 0");
+        fail(trouble, "refused: real, effective and saved uid must all be 0");
     if (stat("/proc/self/ns/user", &st) < 0)
-        fail(ANSWER_UNKNOWN, "/proc/self/ns/user: %s", strerror(errno));
+        fail(trouble, "/proc/self/ns/user: %s", strerror(errno));
     if (st.st_ino != USER_NS_INITIAL)
-        fail(ANSWER_UNKNOWN, "refused: this is not the initial user namespace");
+        fail(trouble, "refused: this is not the initial user namespace");
 }
 
 int main(int argc, char *argv[])
 {
     struct uid_range range;
-    uint64_t zombies;
+    uint64_t zombies = 0;
+    bool tallying = argc == 3 && strcmp(argv[2], "tally") == 0;
 
     if (argc != 3)
-        fail(ANSWER_USAGE, "usage: uidpool-census FIRST+COUNT ZOMBIES");
+        fail(ANSWER_USAGE, "usage: uidpool-census FIRST+COUNT {ZOMBIES|tally}");
     if (!read_range(argv[1], &range))
         fail(ANSWER_USAGE, "refused: '%s' is no range of usable uids", argv[1]);
-    if (parse_u64(argv[2], INT32_MAX, &zombies) < 0)
+    if (!tallying && parse_u64(argv[2], INT32_MAX, &zombies) < 0)
         fail(ANSWER_USAGE, "refused: '%s' is no number of tasks", argv[2]);
+    if (tallying)
+        trouble = TALLY_UNKNOWN;
     check_caller();
     /* With SIGCHLD ignored the kernel would reap the child, and its answer be lost. */
     (void)signal(SIGCHLD, SIG_DFL);
-    for (uint32_t i = 0; i < range.count; i++) {
-        enum answer answer = count(range.first + i, zombies);
-
-        if (answer != ANSWER_EMPTY)
-            return (int)answer;
-    }
-    return ANSWER_EMPTY;
+    return tallying ? count_all(range) : (int)count(range, zombies);
 }

@@ -513,7 +513,7 @@ static enum uidpool_status exhausted(struct grant *g, uint32_t count)
 /* One walk over the candidates. */
 static enum uidpool_status attempt(struct grant *g, enum attempt *ret)
 {
-    struct pool_walk walk;
+    struct pool_walk walk = {0};
     struct uid_range want;
     enum uidpool_status status =
         pool_walk_begin(&g->pool, g->request->domid, g->request->count,
@@ -528,7 +528,7 @@ static enum uidpool_status attempt(struct grant *g, enum attempt *ret)
         status = UIDPOOL_OK;
     }
     if (status != UIDPOOL_EXHAUSTED || !walk.over)
-        return status;
+        return status; /* also when the walk could not begin */
 
     /* Rests that are over, but whose turn had not come. */
     size_t freed = 0;

@@ -214,15 +214,17 @@ static void job_end(struct job *job, enum uidpool_status status)
     revoker_wake(r);
 }
 
-/* What the kernel counted before the kill and does not count now, or what the scans saw die, if
- * that is more: tasks that have the uid as effective uid alone, and those who came later. */
+/* Dead now of what the kernel counted before the kill, or of what the scans saw, if that is more:
+ * tasks that have the uid as effective uid alone, and those who came later. */
 static uint32_t killed_so_far(const struct job *job)
 {
-    size_t zombies = tasks_count(&job->tasks, TASK_ZOMBIE);
-    size_t left = tasks_count(&job->tasks, TASK_ALIVE) + zombies;
-    uint32_t counted = job->tally > left ? job->tally - (uint32_t)left : 0;
-    uint32_t seen = job->killed + (uint32_t)tasks_count(&job->tasks, TASK_DEAD);
+    uint32_t alive = (uint32_t)tasks_count(&job->tasks, TASK_ALIVE);
+    uint32_t counted = job->tally > alive ? job->tally - alive : 0;
+    uint32_t seen = job->killed + (uint32_t)(tasks_count(&job->tasks, TASK_DEAD) +
+                                             tasks_count(&job->tasks, TASK_ZOMBIE));
 
+    if (job->kind == REVOCATION_CLEAR)
+        return 0;
     return counted > seen ? counted : seen;
 }
 

@@ -36,7 +36,8 @@ enum uidpool_status ledger_problem(const struct ledger *l, struct problem *p, co
     va_list ap;
 
     va_start(ap, format);
-    (void)vsnprintf(what, sizeof(what), format, ap);
+    if (vsnprintf(what, sizeof(what), format, ap) < 0)
+        what[0] = '\0';
     va_end(ap);
 
     if (status == UIDPOOL_LEDGER)

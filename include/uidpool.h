@@ -7,7 +7,8 @@
  * independent witnesses, the kernel's own task count (the census) and a walk over /proc (the
  * scan), have both said that nothing is left.
  *
- * Calls block until done. A handle serves one thread at a time; different handles are
+ * Calls block until done. A function that a call is given (`each`, `progress`) must not call the
+ * library with the same handle. A handle serves one thread at a time; different handles are
  * independent, also on one ledger and across processes. Every operation needs root, because the
  * ledger and the witnesses do.
  *
@@ -272,10 +273,11 @@ struct uidpool_selector {
 
 /*
  * Release every lease that the selector (domid, name or uid) names: kill, prove, look for residue.
- * `timeout` is in seconds, for all of them together. `each` (or NULL) is told of each lease that
- * is now quarantined or held. UIDPOOL_NOT_PROVEN if one of them could not be proven in time: it
- * stays in UIDPOOL_STATE_REVOKING, its survivors can be asked for, and the call can be repeated.
- * A lease already quarantined or held counts as released. UIDPOOL_NOT_FOUND if there is none.
+ * `timeout` is in seconds, for each from when it begins; up to 64 run at once. `each` (or NULL) is
+ * told of each lease that is now quarantined or held. UIDPOOL_NOT_PROVEN if one of them could not
+ * be proven in time: it stays in UIDPOOL_STATE_REVOKING, its survivors can be asked for, and the
+ * call can be repeated. A lease already quarantined or held counts as released. UIDPOOL_NOT_FOUND
+ * if there is none.
  */
 enum uidpool_status uidpool_release(struct uidpool *u, const struct uidpool_selector *selector,
                                     uint32_t timeout,
@@ -318,7 +320,7 @@ enum uidpool_status uidpool_who(struct uidpool *u, uid_t uid, int64_t at,
                                 void *userdata);
 
 /* Finish what a crash or a reboot left: leases of another boot and unproven revocations are
- * killed and proven, expired quarantines end. Idempotent. `timeout` in seconds for all together.
+ * killed and proven, expired quarantines end. Idempotent. `timeout` as above.
  * UIDPOOL_NOT_PROVEN if some could not be proven. */
 enum uidpool_status uidpool_recover(struct uidpool *u, uint32_t timeout,
                                     bool (*each)(const struct uidpool_lease *lease, void *userdata),

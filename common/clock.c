@@ -159,13 +159,11 @@ static int local_to_seconds(const struct tm *tm, bool normalize, int64_t *ret)
     t = mktime(&out);
     if (out.tm_wday < 0)
         return -EINVAL;
+    /* mktime(3) went back over the gap: take the zone as it was before, which lands behind it. */
     if (out.tm_mday != noon.tm_mday) {
-        out = *tm;
-        out.tm_isdst = 0;
-        out.tm_wday = -1;
-        t = mktime(&out);
-        if (out.tm_wday < 0 || out.tm_mday != noon.tm_mday)
-            return -EINVAL;
+        struct tm utc = *tm;
+
+        t = timegm(&utc) - out.tm_gmtoff;
     }
     *ret = t;
     return 0;

@@ -130,6 +130,8 @@ static const struct spelling refused[] = {
     {"14:60", NULL},
     {"23:59:60", NULL},
     {"23:59:61", NULL},
+    {"14:00:60", NULL},
+    {"2026-11-17T14:00:60Z", NULL},
     {"1:00", NULL},
     {"14:0", NULL},
     {"14:00:5", NULL},
@@ -202,6 +204,19 @@ static void test_zone_changes(void **state)
         {"yesterday", "2026-03-08T01:00:00.000000-04:00"},
         {"sun 00:30", "2026-03-08T01:30:00.000000-04:00"},
     };
+    /* Not a summer time but a new zone, from +05:30 to +06:30 at midnight. */
+    static const struct spelling colombo[] = {
+        {"1996-05-24 23:59", "1996-05-24T23:59:00.000000+05:30"},
+        {"1996-05-25", "1996-05-25T01:00:00.000000+06:30"},
+        {"1996-05-25 00:59", "1996-05-25T01:59:00.000000+06:30"},
+        {"1996-05-25 01:00", "1996-05-25T01:00:00.000000+06:30"},
+    };
+    /* The 30th was left out. */
+    static const struct spelling apia[] = {
+        {"2011-12-29", "2011-12-29T00:00:00.000000-10:00"},
+        {"2011-12-30", NULL},
+        {"2011-12-31", "2011-12-31T00:00:00.000000+14:00"},
+    };
     static const struct spelling kathmandu[] = {
         {"2026-11-17T14:00", "2026-11-17T14:00:00.000000+05:45"},
     };
@@ -214,6 +229,10 @@ static void test_zone_changes(void **state)
     check(berlin, ELEMENTS_OF(berlin), NOW);
     set_zone("America/Havana");
     check(havana, ELEMENTS_OF(havana), INT64_C(1773061200) * USEC_PER_SEC);
+    set_zone("Asia/Colombo");
+    check(colombo, ELEMENTS_OF(colombo), NOW);
+    set_zone("Pacific/Apia");
+    check(apia, ELEMENTS_OF(apia), NOW);
     set_zone("Asia/Kathmandu");
     check(kathmandu, ELEMENTS_OF(kathmandu), NOW);
     set_zone("America/St_Johns");

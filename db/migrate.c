@@ -9,6 +9,14 @@
 
 #include "schema.inc"
 
+#define BUSY_PATIENCE_MSEC 30000
+
+/* The log is tended when it has grown by this many frames, by the one or the few whose commit ends
+ * in the window behind that: a commit writes fewer frames than the window has. */
+#define LOG_FRAMES 1000
+#define LOG_WINDOW 64
+#define LOG_PATIENCE_MSEC 250
+
 int schema_version(void)
 {
     return (int)ELEMENTS_OF(schema_steps);
@@ -28,6 +36,23 @@ static void sql_boot_usec(sqlite3_context *context, int argc, sqlite3_value **ar
     (void)argc;
     (void)argv;
     sqlite3_result_int64(context, clock_boot_usec());
+}
+
+/*
+ * After a commit, still in the writers' queue. SQLite's own checkpoint begins the log anew only
+ * when a writer happens to find nobody reading the old one. With many processes that never happens:
+ * the log would fill the disk, and each commit copy its pages once more. So wait for the readers,
+ * who are quick, and not long, since one may be stuck. Ignoring the result: there is a next time.
+ */
+static int tend_log(void *userdata, sqlite3 *db, const char *schema, int frames)
+{
+    (void)userdata;
+    if (frames < LOG_FRAMES || frames % LOG_FRAMES >= LOG_WINDOW)
+        return SQLITE_OK;
+    sqlite3_busy_timeout(db, LOG_PATIENCE_MSEC);
+    (void)sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    sqlite3_busy_timeout(db, BUSY_PATIENCE_MSEC);
+    return SQLITE_OK;
 }
 
 /* Defensive mode and an untrusted schema: a ledger that somebody prepared must not be able to run
@@ -57,12 +82,13 @@ enum uidpool_status ledger_prepare_connection(struct ledger *l, sqlite3 *db, str
         return problem_set(p, UIDPOOL_FAILED, "SQLite refuses a function: %s", sqlite3_errmsg(db));
 
     /* The queue in front (ledger_begin) keeps our own writers apart; this is for a shell's. */
-    sqlite3_busy_timeout(db, 30000);
+    sqlite3_busy_timeout(db, BUSY_PATIENCE_MSEC);
     if (sqlite3_exec(db,
                      "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
-                     "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 1000;",
+                     "PRAGMA temp_store = MEMORY;",
                      NULL, NULL, NULL) != SQLITE_OK)
         return ledger_problem(l, p, "cannot set up the ledger %s", l->path);
+    (void)sqlite3_wal_hook(db, tend_log, NULL);
     return UIDPOOL_OK;
 }
 

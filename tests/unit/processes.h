@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -31,19 +32,29 @@
 
 #define PATIENCE_USEC (30 * USEC_PER_SEC)
 
-/* Each test takes uids of its own, so that a zombie of one is not counted in the next. */
+/* Each test takes uids of its own, so that a zombie of one is not counted in the next, and each run
+ * begins elsewhere: the kernel counts those of another run on this machine too. */
 #define TEST_UID_FIRST 2114519040u
-#define TEST_UID_LAST 2114584575u
+#define TEST_UID_STEP 256u
+#define TEST_UID_STEPS 255u
+#define TEST_UID_LAST (TEST_UID_FIRST + (TEST_UID_STEPS + 1) * TEST_UID_STEP - 1)
 
 #define INSIDE "UIDPOOL_TEST_INSIDE"
 
 static inline uid_t fresh_uids(uint32_t count)
 {
-    static uint32_t used;
-    /* Programs that run at the same time, and repeat a test, do not share uids. */
-    uid_t uid = TEST_UID_FIRST + UIDS_FROM + used;
+    static uid_t next;
+    uid_t uid;
 
-    used += count;
+    if (next == 0) {
+        uint32_t random;
+
+        assert_int_equal(getrandom(&random, sizeof(random), 0), sizeof(random));
+        next = TEST_UID_FIRST + random % TEST_UID_STEPS * TEST_UID_STEP;
+        print_message("uids from %u\n", next);
+    }
+    uid = next;
+    next += count;
     return uid;
 }
 
@@ -91,6 +102,22 @@ static inline void must(bool ok, const char *what)
         return;
     perror(what);
     _exit(99);
+}
+
+/* Skips the test that calls it where nobody may make one: in a chroot(2), for example. */
+static inline void need_user_namespaces(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(unshare(CLONE_NEWUSER) < 0 ? errno : 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (status == 0)
+        return;
+    print_message("SKIP: no user namespaces here: %s\n", strerror(WEXITSTATUS(status)));
+    skip();
 }
 
 /* By the system call: glibc's function changes the ids of every thread. */
@@ -256,10 +283,13 @@ static inline pid_t start_program(char *argv[], void (*before)(void), int *ret_s
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
+        /* Whoever it becomes may have no way into the build directory. */
+        int program = open(argv[0], O_PATH | O_CLOEXEC);
+
         must(dup2(said[1], STDERR_FILENO) >= 0, "dup2");
         if (before)
             before();
-        execv(argv[0], argv);
+        (void)fexecve(program, argv, environ);
         must(false, argv[0]);
     }
     close(said[1]);

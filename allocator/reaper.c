@@ -92,9 +92,9 @@ static bool pool_has(const struct uidpool_pool *pool, void *userdata)
     return !search->found;
 }
 
-/* Refuse a uid that somebody else may run as. `what` names it in the message. */
+/* Refuse a uid that cannot kill, or that a lease may have. `what` names it in the message. */
 static enum uidpool_status reaper_judge(struct ledger *l, uid_t uid, const char *what,
-                                        const struct libxl_uids *libxl, struct problem *p)
+                                        struct problem *p)
 {
     struct pool_search search = {.uid = uid};
     enum uidpool_status status;
@@ -102,11 +102,6 @@ static enum uidpool_status reaper_judge(struct ledger *l, uid_t uid, const char 
     if (!uid_is_usable(uid))
         return problem_set(p, UIDPOOL_CONFLICT, "%s has the uid %u, which cannot be a reaper: %s",
                            what, uid, "give it an unprivileged uid of its own");
-    if (libxl_has(libxl, uid))
-        return problem_set(p, UIDPOOL_CONFLICT,
-                           "%s has the uid %u, which libxl uses for its own reaper or device "
-                           "models: give it another one",
-                           what, uid);
     status = ledger_pool_each(l, pool_has, &search, p);
     if (status != UIDPOOL_OK)
         return status;
@@ -164,7 +159,6 @@ enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct pro
 {
     _cleanup_fd_ int lock = -1;
     struct uid_range candidates;
-    struct libxl_uids libxl;
     enum uidpool_status status;
     const char *what;
 
@@ -173,12 +167,11 @@ enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct pro
         status = open_lock(&lock, p);
     if (status != UIDPOOL_OK)
         return status;
-    libxl_find_uids(&libxl);
     for (uint32_t i = 0; i < candidates.count; i++) {
         uid_t uid = candidates.first + i;
         int r;
 
-        status = reaper_judge(l, uid, what, &libxl, p);
+        status = reaper_judge(l, uid, what, p);
         if (status != UIDPOOL_OK)
             return status;
         r = lockfile_try(lock, (off_t)uid, 1);
@@ -190,6 +183,19 @@ enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct pro
         }
     }
     *ret = (struct reaper){.uid = UIDPOOL_NO_UID, .lock_fd = -1};
+    return UIDPOOL_OK;
+}
+
+enum uidpool_status reaper_check(const struct reaper *r, struct problem *p)
+{
+    struct libxl_uids libxl;
+
+    libxl_find_uids(&libxl);
+    if (libxl_has(&libxl, r->uid))
+        return problem_set(p, UIDPOOL_CONFLICT,
+                           "the reaper has the uid %u, which libxl uses for its own reaper or "
+                           "device models: give the account " REAPER_ACCOUNT " another one",
+                           r->uid);
     return UIDPOOL_OK;
 }
 

@@ -19,11 +19,16 @@ struct reaper {
 /*
  * Take a reaper uid: the account uidpool-reaper if it exists, else one of the ledger's. The lock is
  * host-wide (in /run/uidpool, byte = uid), because two helpers under one reaper uid kill each
- * other, also from two ledgers. Refuses a reaper that is 0, in a pool, or one of libxl's accounts
- * (xen-qemuuser-reaper, -range-base, -shared). UIDPOOL_OK with lock_fd -1: all are busy, try again
- * later. The caller must still see the census say EMPTY of it.
+ * other, also from two ledgers. Refuses a reaper that is 0 or in a pool. UIDPOOL_OK with lock_fd
+ * -1: all are busy, try again later. Before it kills, the census must say EMPTY of it, and
+ * reaper_check() UIDPOOL_OK.
  */
 enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct problem *p);
+
+/* Refuse a reaper that is one of libxl's accounts (xen-qemuuser-reaper, -range-base, -shared).
+ * Apart from reaper_take(), because it asks the name services thrice: the census of the reaper can
+ * run meanwhile. */
+enum uidpool_status reaper_check(const struct reaper *r, struct problem *p);
 
 /* Start the helper: kill everything that runs as a uid of `target`, which must lie in `pool`.
  * Inherits the reaper's lock and `claim_fd`. Returns a pidfd or a negative errno. */

@@ -92,6 +92,7 @@ static void phase_reaper(struct job *job);
 static void phase_scan(struct job *job);
 static void phase_wait(struct job *job);
 static void phase_census(struct job *job);
+static void phase_recount(struct job *job);
 static void phase_residue(struct job *job);
 
 /*
@@ -526,6 +527,8 @@ static void phase_reaper(struct job *job)
         job_end(job, marked);
         return;
     }
+    if (status == UIDPOOL_OK && job->reaper.lock_fd >= 0)
+        status = reaper_check(&job->reaper, &problem);
     if (status != UIDPOOL_OK)
         job_give_up(job, "no uid to kill with: %s", problem.text);
     else if (job->reaper.lock_fd < 0 && !job_is_late(job))
@@ -612,8 +615,7 @@ static void phase_wait(struct job *job)
     if (job->task == job->tasks.n) {
         if (scan_is_settled(job)) {
             job->evidence.scan = WITNESS_EMPTY;
-            job->census_done = 0;
-            phase_census(job);
+            phase_recount(job);
         } else if (job_is_late(job))
             job_give_up(job, "tasks of the uid came and went until the time was up");
         else
@@ -644,7 +646,7 @@ static void census_failed(struct job *job, enum witness answer)
 
     job->evidence.census = answer;
     if (answer == WITNESS_UNKNOWN && !job_is_late(job) && !tasks_zombies_stayed(&job->tasks)) {
-        job_later(job, -1, job_backoff(job), phase_scan);
+        job_later(job, -1, job_backoff(job), phase_recount);
         return;
     }
     if (job->kind == REVOCATION_KILL && !job_is_late(job)) {
@@ -661,6 +663,15 @@ static void census_failed(struct job *job, enum witness answer)
                     uid);
     else
         job_give_up(job, "the census of uid %u has no answer", uid);
+}
+
+/* Zombies were reaped since the scan, or while the census counted them. They can have left nobody
+ * behind, so what the scan saw still holds, and the census alone is asked again. */
+static void phase_recount(struct job *job)
+{
+    (void)tasks_zombies_stayed(&job->tasks);
+    job->census_done = 0;
+    phase_census(job);
 }
 
 static void phase_census_done(struct job *job)
@@ -690,7 +701,7 @@ static void phase_census(struct job *job)
         } else if (job_is_late(job))
             job_give_up(job, "dead tasks were reaped while the census counted them");
         else
-            job_later(job, -1, job_backoff(job), phase_scan);
+            job_later(job, -1, job_backoff(job), phase_recount);
         return;
     }
     job->census_now = 1;
@@ -851,7 +862,11 @@ int revoker_new(struct allocator *a, sd_event *event, struct revoker **ret)
         return -ENOMEM;
     r->allocator = a;
     r->event = sd_event_ref(event);
+    /* Behind everything else: a deferred source is always the oldest that waits, so among its
+     * equals it would let nobody run until a scan is over, and no two jobs would ever share one. */
     e = sd_event_add_defer(event, &r->work, on_work, r);
+    if (e >= 0)
+        e = sd_event_source_set_priority(r->work, SD_EVENT_PRIORITY_IDLE);
     if (e < 0)
         return e;
     (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);

@@ -2,13 +2,16 @@
 /*
  * A release against its floor: start the static helper, let it kill, scan once, wait until the
  * victim has ended. Both in turn, on victims like a device model (one process of four threads), on
- * a host with 100, 1,000 and 10,000 processes. Beside it what libxl does, which proves nothing.
+ * a host with 100, 1,000 and 10,000 processes. Beside it the floor of a release that is proven and
+ * remembered, with two durable commits and a census of the reaper and of the victim; what libxl
+ * does, which proves nothing; and a hundred releases at once against one.
  *
  * Kills by uid, so it refuses to run unless it is pid 1 of a PID namespace. Its own mounts give
  * /tmp and its like a known number of files to look through.
  */
 #include "allocator/census.h"
 #include "allocator/reaper.h"
+#include "allocator/revoke.h"
 #include "allocator/scan.h"
 #include "common/cleanup.h"
 #include "tests/bench/bench.h"
@@ -28,7 +31,8 @@
 #include <unistd.h>
 
 #define THREADS 4
-#define FILES 100
+#define FILES 10
+#define MANY 100
 
 static struct bystanders {
     pid_t *pids;
@@ -109,16 +113,29 @@ static void wait_readable(int fd)
             bench_fail("poll: %s", strerror(errno));
 }
 
-static int64_t measure_floor(int null_fd)
+struct floor {
+    struct bare *bare;
+    int null_fd;
+    struct samples kill; /* kill, scan, exits */
+    struct samples full; /* and two commits, two censuses */
+};
+
+static void ask_census(uid_t uid, int null_fd)
 {
-    const struct reaper reaper = {.uid = BENCH_UID_REAPER, .lock_fd = null_fd};
+    if (census_ask((struct uid_range){uid, 1}, 0, null_fd) == WITNESS_UNKNOWN)
+        bench_fail("the census has no answer");
+}
+
+static void measure_floor(struct floor *f)
+{
+    const struct reaper reaper = {.uid = BENCH_UID_REAPER, .lock_fd = f->null_fd};
     const struct uid_range target = {BENCH_UID_VICTIM, 1};
     _cleanup_fd_ int victim_fd = pidfd_open(start_victim(BENCH_UID_VICTIM), 0);
     _cleanup_fd_ int helper_fd = -1;
     struct scan *scan = NULL;
-    int64_t begin = bench_now(), end;
+    int64_t begin = bench_now();
 
-    helper_fd = reaper_start(&reaper, target, target, null_fd);
+    helper_fd = reaper_start(&reaper, target, target, f->null_fd);
     if (victim_fd < 0 || helper_fd < 0)
         bench_fail("the helper cannot be started");
     wait_readable(helper_fd);
@@ -127,9 +144,13 @@ static int64_t measure_floor(int null_fd)
     while (scan_step(scan, UINT32_MAX) > 0)
         ;
     wait_readable(victim_fd);
-    end = bench_now();
+    samples_add(&f->kill, bench_now() - begin);
+    ask_census(BENCH_UID_REAPER, f->null_fd);
+    ask_census(BENCH_UID_VICTIM, f->null_fd);
+    bare_commit(f->bare);
+    bare_commit(f->bare);
+    samples_add(&f->full, bench_now() - begin);
     scan_free(scan);
-    return end - begin;
 }
 
 static int64_t measure_release(struct allocator *a)
@@ -178,27 +199,52 @@ static int64_t measure_libxl(void)
     return bench_now() - begin;
 }
 
-static void measure(struct allocator *a, size_t processes, unsigned rounds, int null_fd)
+/* Leases with victims, released together on one loop. */
+static int64_t measure_many(struct allocator *a)
 {
-    struct samples floor = {0}, own = {0}, libxl = {0};
+    static struct uidpool_lease leases[MANY];
+    struct uidpool_lease_request request = UIDPOOL_LEASE_REQUEST_INIT;
+    struct problem p = {0};
+    int64_t begin;
+
+    request.pool = "bench";
+    for (unsigned i = 0; i < MANY; i++) {
+        request.domid = 100 + (int64_t)i;
+        bench_check(allocator_lease(a, &request, 10, &leases[i], &p), &p, "lease");
+        (void)start_victim(leases[i].uid);
+    }
+    begin = bench_now();
+    bench_check(revoke_all(a, REVOCATION_KILL, leases, MANY, 60, NULL, NULL, &p), &p, "release");
+    return bench_now() - begin;
+}
+
+static void measure(struct allocator *a, size_t processes, unsigned rounds, struct floor *f)
+{
+    struct samples own = {0}, libxl = {0}, many = {0};
     char work[96];
 
     add_bystanders(processes);
     for (unsigned i = 0; i < rounds; i++) {
         if (i % 2)
             samples_add(&own, measure_release(a));
-        samples_add(&floor, measure_floor(null_fd));
+        measure_floor(f);
         if (!(i % 2))
             samples_add(&own, measure_release(a));
         samples_add(&libxl, measure_libxl());
+        if (i % 10 == 0)
+            samples_add(&many, measure_many(a));
     }
     (void)snprintf(work, sizeof(work), "release, %zu processes", processes);
-    bench_row_samples(work, &floor, &own, "1.3");
-    (void)snprintf(work, sizeof(work), "    against libxl's reaper: no scan, no proof, no record");
-    bench_row_samples(work, &libxl, &own, "-");
-    samples_clear(&floor);
+    bench_row_samples(work, &f->kill, &own, "1.3");
+    bench_row_samples("    against that floor, two commits and two censuses", &f->full, &own, "-");
+    bench_row_samples("    against libxl's reaper: no scan, no proof, no record", &libxl, &own,
+                      "-");
+    bench_row_samples("    one release, and 100 at once", &own, &many, "3");
+    samples_clear(&f->kill);
+    samples_clear(&f->full);
     samples_clear(&own);
     samples_clear(&libxl);
+    samples_clear(&many);
 }
 
 /* Places of the residue with a known number of files. */
@@ -223,21 +269,24 @@ static void mount_places(void)
 int main(void)
 {
     struct allocator a;
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct floor f = {.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC)};
 
     if (getpid() != 1 || geteuid() != 0)
         bench_fail("run it as root by tests/in-namespace: it kills by uid");
-    if (null_fd < 0)
+    if (f.null_fd < 0)
         bench_fail("/dev/null: %s", strerror(errno));
     /* As init does for a device model: what is dead is reaped at once. */
     (void)signal(SIGCHLD, SIG_IGN);
     bench_ledger(&a, "release.db", UIDPOOL_POLICY_DOMID);
     bench_warm_ledger(&a);
+    f.bare = bare_open("bare.db");
+    bare_warm(f.bare);
     mount_places();
     (void)atexit(end_bystanders);
-    measure(&a, 100, 60, null_fd);
-    measure(&a, 1000, 30, null_fd);
-    measure(&a, 10000, 10, null_fd);
+    measure(&a, 100, 60, &f);
+    measure(&a, 1000, 30, &f);
+    measure(&a, 10000, 10, &f);
     ledger_close(a.ledger);
+    bare_close(f.bare);
     return EXIT_SUCCESS;
 }

@@ -22,6 +22,7 @@ struct uidpool {
     char *config_dir;
     struct allocator allocator;
     bool writable; /* the open ledger is */
+    bool calling;  /* a callback runs, or may: it must find the handle closed to it */
     struct config *config;
     char *places_text;
     char **places;
@@ -107,9 +108,24 @@ static enum uidpool_status open_ledger(struct uidpool *u, enum ledger_access acc
     return ledger_open(u->ledger_path, access, &u->allocator.ledger, &u->problem);
 }
 
-/* Clears what the last operation left, then opens the ledger. */
+/* An operation that may call somebody back. What it has in hand, the ledger's statements first of
+ * all, would be taken from it by another operation on its handle. */
+#define CALLING(u, operation)        \
+    ({                               \
+        enum uidpool_status _status; \
+                                     \
+        (u)->calling = true;         \
+        _status = (operation);       \
+        (u)->calling = false;        \
+        _status;                     \
+    })
+
+/* Clears what the last operation left, then opens the ledger. The operation that called us back is
+ * not the last one: its words stay. */
 static enum uidpool_status begin(struct uidpool *u, enum ledger_access access)
 {
+    if (u->calling)
+        return UIDPOOL_USAGE;
     u->problem = (struct problem){0};
     u->allocator.n_survivors = 0;
     u->allocator.progress_at = 0;
@@ -125,6 +141,8 @@ static enum uidpool_status split_places(struct uidpool *u, const char *text)
     size_t n = 0;
     char *rest = NULL;
 
+    free(u->places_text);
+    free(u->places);
     u->places_text = strdup(text);
     u->places = calloc(strlen(text) / 2 + 2, sizeof(*u->places));
     if (!u->places_text || !u->places)
@@ -140,19 +158,27 @@ static enum uidpool_status split_places(struct uidpool *u, const char *text)
     return UIDPOOL_OK;
 }
 
-/* Where a revocation looks for residue; only operations that may revoke need the configuration. */
+/* Where a revocation looks for residue; only operations that may revoke need the configuration.
+ * One that is wrong is read again, and refused again, by the next operation. */
 static enum uidpool_status begin_revoking(struct uidpool *u)
 {
     enum uidpool_status status = begin(u, LEDGER_WRITE);
+    struct config *config = NULL;
     const char *places;
 
     if (status != UIDPOOL_OK || u->config)
         return status;
-    status = config_read(NULL, u->config_dir, &u->config, &u->problem);
+    status = config_read(NULL, u->config_dir, &config, &u->problem);
     if (status != UIDPOOL_OK)
         return status;
-    places = config_get(u->config, "residue", "Places");
-    return places ? split_places(u, places) : UIDPOOL_OK;
+    places = config_get(config, "residue", "Places");
+    if (places)
+        status = split_places(u, places);
+    if (status == UIDPOOL_OK)
+        u->config = config;
+    else
+        config_free(config);
+    return status;
 }
 
 static enum uidpool_status check_name(struct uidpool *u, const char *name, const char *what)
@@ -173,7 +199,7 @@ static enum uidpool_status check_timeout(struct uidpool *u, uint32_t timeout)
 
 static enum uidpool_status check_selector(struct uidpool *u, const struct uidpool_selector *s)
 {
-    if (s->struct_size < sizeof(*s))
+    if (!s || s->struct_size < sizeof(*s))
         return bad(u, "the selector was not initialised");
     if (s->domid != UIDPOOL_NO_DOMID && (s->domid < 0 || s->domid > DOMID_LAST))
         return bad(u, "a domid is 0 to 32751");
@@ -214,7 +240,7 @@ enum uidpool_status uidpool_pool_add(struct uidpool *u, const struct uidpool_poo
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_CREATE);
     if (status == UIDPOOL_OK)
-        status = allocator_pool_add(&u->allocator, request, &u->pool, &u->problem);
+        status = CALLING(u, allocator_pool_add(&u->allocator, request, &u->pool, &u->problem));
     if (status == UIDPOOL_OK && ret)
         *ret = &u->pool;
     return end(u, status);
@@ -255,6 +281,16 @@ static bool add_pool(const struct uidpool_pool *pool, void *userdata)
     return true;
 }
 
+static enum uidpool_status each_pool(const struct pool_array *pools,
+                                     bool (*each)(const struct uidpool_pool *, void *),
+                                     void *userdata)
+{
+    for (size_t i = 0; i < pools->n; i++)
+        if (!each(&pools->items[i], userdata))
+            break;
+    return UIDPOOL_OK;
+}
+
 /* Read them all first: counting asks the ledger again for each. */
 enum uidpool_status uidpool_pool_list(struct uidpool *u,
                                       bool (*each)(const struct uidpool_pool *, void *),
@@ -271,11 +307,10 @@ enum uidpool_status uidpool_pool_list(struct uidpool *u,
         status = problem_errno(&u->problem, -ENOMEM, "cannot list the pools");
     for (size_t i = 0; i < pools.n && status == UIDPOOL_OK; i++)
         status = ledger_pool_count(u->allocator.ledger, &pools.items[i], &u->problem);
-    if (u->allocator.ledger)
+    if (u->allocator.ledger && !u->calling)
         ledger_rollback(u->allocator.ledger);
-    for (size_t i = 0; i < pools.n && status == UIDPOOL_OK; i++)
-        if (!each(&pools.items[i], userdata))
-            break;
+    if (status == UIDPOOL_OK)
+        status = CALLING(u, each_pool(&pools, each, userdata));
     free(pools.items);
     return end(u, status);
 }
@@ -336,7 +371,8 @@ enum uidpool_status uidpool_reservation_list(struct uidpool *u, const char *pool
     if (status == UIDPOOL_OK && pool_or_null)
         status = ledger_pool_by_name(u->allocator.ledger, pool_or_null, &pool, &u->problem);
     if (status == UIDPOOL_OK)
-        status = ledger_reservation_each(u->allocator.ledger, pool.id, each, userdata, &u->problem);
+        status = CALLING(
+            u, ledger_reservation_each(u->allocator.ledger, pool.id, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -379,7 +415,7 @@ enum uidpool_status uidpool_lease(struct uidpool *u, const struct uidpool_lease_
         return status;
     r = *request;
     r.uuid = uuid[0] ? uuid : NULL;
-    status = allocator_lease(&u->allocator, &r, timeout, &u->lease, &u->problem);
+    status = CALLING(u, allocator_lease(&u->allocator, &r, timeout, &u->lease, &u->problem));
     if (status == UIDPOOL_OK && ret)
         *ret = &u->lease;
     return end(u, status);
@@ -400,7 +436,8 @@ enum uidpool_status uidpool_release(struct uidpool *u, const struct uidpool_sele
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
     if (status == UIDPOOL_OK)
-        status = allocator_release(&u->allocator, selector, timeout, each, userdata, &u->problem);
+        status = CALLING(
+            u, allocator_release(&u->allocator, selector, timeout, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -416,7 +453,8 @@ enum uidpool_status uidpool_lease_list(struct uidpool *u, const struct uidpool_s
     if (status == UIDPOOL_OK && selector->pool)
         status = ledger_pool_by_name(u->allocator.ledger, selector->pool, &pool, &u->problem);
     if (status == UIDPOOL_OK)
-        status = ledger_lease_each(u->allocator.ledger, selector, each, userdata, &u->problem);
+        status = CALLING(
+            u, ledger_lease_each(u->allocator.ledger, selector, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -442,7 +480,8 @@ enum uidpool_status uidpool_history(struct uidpool *u, const struct uidpool_hist
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_READ);
     if (status == UIDPOOL_OK)
-        status = ledger_history_each(u->allocator.ledger, query, each, userdata, &u->problem);
+        status = CALLING(
+            u, ledger_history_each(u->allocator.ledger, query, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -455,7 +494,8 @@ enum uidpool_status uidpool_who(struct uidpool *u, uid_t uid, int64_t at,
     if (status == UIDPOOL_OK)
         status = ledger_lease_at_time(u->allocator.ledger, uid, at, &lease, &u->problem);
     if (status == UIDPOOL_OK)
-        status = ledger_history_of_lease(u->allocator.ledger, lease, each, userdata, &u->problem);
+        status = CALLING(
+            u, ledger_history_of_lease(u->allocator.ledger, lease, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -468,7 +508,7 @@ enum uidpool_status uidpool_recover(struct uidpool *u, uint32_t timeout,
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
     if (status == UIDPOOL_OK)
-        status = allocator_recover(&u->allocator, timeout, each, userdata, &u->problem);
+        status = CALLING(u, allocator_recover(&u->allocator, timeout, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -480,7 +520,7 @@ enum uidpool_status uidpool_clear(struct uidpool *u, uid_t uid, uint32_t timeout
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
     if (status == UIDPOOL_OK)
-        status = allocator_clear(&u->allocator, uid, timeout, &u->lease, &u->problem);
+        status = CALLING(u, allocator_clear(&u->allocator, uid, timeout, &u->lease, &u->problem));
     if (status == UIDPOOL_OK && ret)
         *ret = &u->lease;
     return end(u, status);
@@ -496,7 +536,7 @@ enum uidpool_status uidpool_ledger_check(struct uidpool *u, bool (*each)(const c
     enum uidpool_status status = begin(u, LEDGER_READ);
 
     if (status == UIDPOOL_OK)
-        status = ledger_check(u->allocator.ledger, each, userdata, &u->problem);
+        status = CALLING(u, ledger_check(u->allocator.ledger, each, userdata, &u->problem));
     return end(u, status);
 }
 
@@ -511,6 +551,8 @@ enum uidpool_status uidpool_ledger_backup(struct uidpool *u, const char *file)
 
 enum uidpool_status uidpool_ledger_upgrade(struct uidpool *u, int *ret_from, int *ret_to)
 {
+    if (u->calling)
+        return UIDPOOL_USAGE;
     u->problem = (struct problem){0};
     ledger_close(u->allocator.ledger);
     u->allocator.ledger = NULL;

@@ -8,9 +8,9 @@
  * scan), have both said that nothing is left.
  *
  * Calls block until done. A function that a call is given (`each`, `progress`) must not call the
- * library with the same handle. A handle serves one thread at a time; different handles are
- * independent, also on one ledger and across processes. Every operation needs root, because the
- * ledger and the witnesses do.
+ * library with the same handle: it gets UIDPOOL_USAGE. A handle serves one thread at a time;
+ * different handles are independent, also on one ledger and across processes, but a handle is of no
+ * use in a child of fork(2). Every operation needs root, because the ledger and the witnesses do.
  *
  * The library never installs signal handlers, never changes the ids of the calling process and
  * never calls kill(2): small helper programs do, and no SIGCHLD is raised for them.

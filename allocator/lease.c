@@ -315,6 +315,30 @@ static enum witness anybody_there(struct uid_range range, int claim)
     return answer;
 }
 
+/* End what is rested: a little with every lease, and whatever lies in the candidate. */
+static enum uidpool_status end_rested(struct grant *g, struct uid_range want)
+{
+    struct ledger *l = g->allocator->ledger;
+    struct uidpool_lease rested[RESTED_MAX];
+    uint32_t n = 0, left = want.count;
+    enum uidpool_status status = ledger_lease_rested(l, RESTED_MAX, rested, &n, g->problem);
+
+    for (uint32_t i = 0; i < n && status == UIDPOOL_OK; i++)
+        status = lease_step(l, &rested[i], LEASE_EVENT_RESTED, NULL, 0, g->problem);
+    while (left > 0 && status == UIDPOOL_OK) {
+        struct uidpool_lease lease;
+
+        status = ledger_lease_at(l, want.first, left, &lease, g->problem);
+        if (status == UIDPOOL_NOT_FOUND)
+            return UIDPOOL_OK;
+        if (status != UIDPOOL_OK)
+            return status;
+        left = lease.uid > want.first ? lease.uid - want.first : 0;
+        status = lease_step(l, &lease, LEASE_EVENT_RESTED, NULL, 0, g->problem);
+    }
+    return status;
+}
+
 /* Hold one uid that somebody else runs as, so that it is not asked again at every lease. */
 static enum uidpool_status hold_foreign(struct grant *g, uid_t uid)
 {
@@ -331,6 +355,8 @@ static enum uidpool_status hold_foreign(struct grant *g, uid_t uid)
     describe_foreign((struct uid_range){uid, 1}, who, sizeof(who));
     (void)snprintf(reason, sizeof(reason), "in use without a lease by %s", who);
     enum uidpool_status status = ledger_begin(l, g->problem);
+    if (status == UIDPOOL_OK)
+        status = end_rested(g, (struct uid_range){uid, 1});
     if (status == UIDPOOL_OK)
         status = lease_step(l, &hold, LEASE_EVENT_FOREIGN, reason, 0, g->problem);
     if (status == UIDPOOL_OK)
@@ -360,30 +386,6 @@ static enum uidpool_status hold_busy(struct grant *g, struct uid_range range, in
 
         if (anybody_there(one, claim) == WITNESS_BUSY)
             status = hold_foreign(g, one.first);
-    }
-    return status;
-}
-
-/* End what is rested: a little with every lease, and whatever lies in the candidate. */
-static enum uidpool_status end_rested(struct grant *g, struct uid_range want)
-{
-    struct ledger *l = g->allocator->ledger;
-    struct uidpool_lease rested[RESTED_MAX];
-    uint32_t n = 0, left = want.count;
-    enum uidpool_status status = ledger_lease_rested(l, RESTED_MAX, rested, &n, g->problem);
-
-    for (uint32_t i = 0; i < n && status == UIDPOOL_OK; i++)
-        status = lease_step(l, &rested[i], LEASE_EVENT_RESTED, NULL, 0, g->problem);
-    while (left > 0 && status == UIDPOOL_OK) {
-        struct uidpool_lease lease;
-
-        status = ledger_lease_at(l, want.first, left, &lease, g->problem);
-        if (status == UIDPOOL_NOT_FOUND)
-            return UIDPOOL_OK;
-        if (status != UIDPOOL_OK)
-            return status;
-        left = lease.uid > want.first ? lease.uid - want.first : 0;
-        status = lease_step(l, &lease, LEASE_EVENT_RESTED, NULL, 0, g->problem);
     }
     return status;
 }

@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 import support
-from support import LedgerCase, UIDPOOL
+from support import LedgerCase, UIDPOOL, poll
 
 BASE = 2114650112
 COMPLETION = os.path.join(support.TOP, "data", "completions", "bash", "uidpool")
@@ -425,6 +425,20 @@ class ExitStatus(LedgerCase):
         self.silent(4, "reserve", "barney", "--pool=p", f"--uid={BASE + 20}")
         self.run_ok("lease", "--name=fred")
         self.silent(4, "unreserve", "fred")
+
+    def test_a_stranger_on_a_uid_that_has_rested(self):
+        """It is held like any other, though the lease before it is still in the ledger."""
+        self.add_pool(BASE, policy="domid", quarantine=1)
+        uid = self.lease(5)
+        self.run_ok("release", "--domid=5")
+        poll(lambda: self.u.leases()[0]["rest_left"] == 0, "the rest to be over")
+        stranger = subprocess.Popen(["setpriv", f"--reuid={uid}", "--clear-groups", "cat"],
+                                    stdin=subprocess.PIPE)
+        self.addCleanup(stranger.communicate)
+        poll(lambda: os.stat(f"/proc/{stranger.pid}").st_uid == uid, "the stranger")
+        message = self.silent(4, "lease", "--domid=5")
+        self.assertIn(f"in use without a lease by pid {stranger.pid}", message)
+        self.assertEqual([lease["state"] for lease in self.u.leases()], ["held"])
 
     def test_a_warning_is_shown_and_no_failure(self):
         """Xen's documented base lies in the first subordinate grant of most distributions."""

@@ -155,20 +155,23 @@ static enum uidpool_status open_lock(int *ret, struct problem *p)
     return UIDPOOL_OK;
 }
 
-enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct problem *p)
+enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *ret,
+                                struct problem *p)
 {
     _cleanup_fd_ int lock = -1;
     struct uid_range candidates;
     enum uidpool_status status;
     const char *what;
+    uint32_t skip;
 
     status = find_candidates(l, &candidates, &what, p);
     if (status == UIDPOOL_OK)
         status = open_lock(&lock, p);
     if (status != UIDPOOL_OK)
         return status;
+    skip = uid_range_has(candidates, after) ? after - candidates.first + 1 : 0;
     for (uint32_t i = 0; i < candidates.count; i++) {
-        uid_t uid = candidates.first + i;
+        uid_t uid = candidates.first + (i + skip) % candidates.count;
         int r;
 
         status = reaper_judge(l, uid, what, p);

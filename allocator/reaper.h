@@ -21,9 +21,11 @@ struct reaper {
  * host-wide (in /run/uidpool, byte = uid), because two helpers under one reaper uid kill each
  * other, also from two ledgers. Refuses a reaper that is 0 or in a pool. UIDPOOL_OK with lock_fd
  * -1: all are busy, try again later. Before it kills, the census must say EMPTY of it, and
- * reaper_check() UIDPOOL_OK.
+ * reaper_check() UIDPOOL_OK. `after` (or UIDPOOL_NO_UID): one that was taken before and that
+ * somebody runs as; it comes last.
  */
-enum uidpool_status reaper_take(struct ledger *l, struct reaper *ret, struct problem *p);
+enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *ret,
+                                struct problem *p);
 
 /* Refuse a reaper that is one of libxl's accounts (xen-qemuuser-reaper, -range-base, -shared).
  * Apart from reaper_take(), because it asks the name services thrice: the census of the reaper can

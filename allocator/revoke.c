@@ -65,6 +65,7 @@ struct job {
 
     int claim_fd, helper_fd, tally_fd, wait_fd;
     struct reaper reaper;
+    uid_t reaper_in_use; /* the last one that the census found to be */
     struct tasks tasks;
     size_t task;          /* the one waited for */
     uint32_t census_done; /* uids of the range the census has called empty */
@@ -482,6 +483,7 @@ static void phase_reaper_seen(struct job *job)
     }
     job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
     if (answer == WITNESS_BUSY && !job_is_late(job)) {
+        job->reaper_in_use = job->reaper.uid;
         job_later(job, -1, job_backoff(job), phase_reaper);
         return;
     }
@@ -511,7 +513,7 @@ static void phase_reaper(struct job *job)
 {
     struct allocator *a = job->revoker->allocator;
     struct problem problem = {0};
-    enum uidpool_status status = reaper_take(a->ledger, &job->reaper, &problem);
+    enum uidpool_status status = reaper_take(a->ledger, job->reaper_in_use, &job->reaper, &problem);
 
     if (status != UIDPOOL_OK)
         job->reaper.lock_fd = -1;
@@ -904,6 +906,7 @@ int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpo
     job->done = done;
     job->userdata = userdata;
     job->backoff = BACKOFF_FIRST;
+    job->reaper_in_use = UIDPOOL_NO_UID;
     job->claim_fd = job->helper_fd = job->tally_fd = job->wait_fd = job->reaper.lock_fd = -1;
     while (*at)
         at = &(*at)->next;

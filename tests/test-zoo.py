@@ -4,12 +4,14 @@
 or says exit 6 and names it; nobody gets the uid meanwhile. A neighbour of the same pool and a
 process of no pool's uid live through every one of it."""
 import collections
+import contextlib
 import fcntl
 import glob
 import os
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -17,7 +19,6 @@ import support
 from support import BUILD, LIMIT, LedgerCase, poll
 
 ANIMAL = os.path.join(BUILD, "tests", "animal")
-FREEZER = "/sys/fs/cgroup/freezer"
 MENAGERIE = "/mnt"  # a file system of our own, where a setuid copy of the animal can stand
 
 # Every test has uids of its own: the kernel would count the zombies of another one.
@@ -201,6 +202,14 @@ class Zoo(LedgerCase):
     def test_none_at_all(self):
         self.proven_dead()
 
+    def test_a_stranger_on_the_first_reaper_uid(self):
+        """There are others to kill with, and the stranger is none of the target's."""
+        with contextlib.closing(sqlite3.connect(self.u.ledger)) as ledger:
+            (first,) = ledger.execute("SELECT reaper_first FROM ledger").fetchone()
+        self.bystanders.append(self.animal("plain", first))
+        self.animal("plain")
+        self.proven_dead()
+
     def test_forkbomb(self):
         self.animal("forkbomb")
         self.assertGreater(len(tasks_of(self.uid)), 400)
@@ -250,11 +259,15 @@ class Zoo(LedgerCase):
         self.proven_dead()
 
     def test_frozen(self):
-        cage = os.path.join(FREEZER, f"uidpool-zoo-{self.uid}")
-        try:
-            os.mkdir(cage)
-        except OSError as error:
-            self.skipTest(f"no cgroup v1 freezer at {FREEZER}: {error.strerror}")
+        freezer = os.path.join(self.dir, "freezer")
+        os.mkdir(freezer)
+        trial = subprocess.run(["mount", "-t", "cgroup", "-o", "freezer", "freezer", freezer],
+                               capture_output=True, text=True, check=False)
+        if trial.returncode:
+            self.skipTest(f"no cgroup v1 freezer: {trial.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "-l", freezer], check=False)
+        cage = os.path.join(freezer, f"uidpool-zoo-{self.uid}")
+        os.mkdir(cage)
         self.addCleanup(os.rmdir, cage)
         self.addCleanup(poll, lambda: not read(f"{cage}/tasks"), "an empty cage")
         animal = self.animal("plain")
@@ -307,7 +320,7 @@ class Zoo(LedgerCase):
 
     def test_one_that_nobody_will_reap(self):
         animal = self.animal("never-reaped", None, f"--other={next(STRANGERS)}")
-        self.assertEqual([task.state for task in tasks_of(self.uid)], ["S"])
+        poll(lambda: [task.state for task in tasks_of(self.uid)] == ["S"], "its sleep")
         self.unreaped(animal)
 
     def test_hidden_by_hidepid(self):

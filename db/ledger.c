@@ -70,7 +70,8 @@ static enum uidpool_status lost_events(const struct ledger *l, int64_t newest, i
                        "the ledger %s lost events: its newest is %" PRId64 ", but %" PRId64
                        " was committed. Its log is torn, or an old copy was put in its place: "
                        "leases may be missing. To go on with it as it is, make sure that no "
-                       "virtual machine runs, remove %s, and run 'uidpool recover'",
+                       "virtual machine runs, empty %s ('truncate -s 0', do not remove it), and "
+                       "run 'uidpool recover'",
                        l->path, newest, mark, l->lock_path);
 }
 
@@ -355,13 +356,41 @@ static enum uidpool_status run(struct ledger *l, const char *sql, struct problem
     return status == UIDPOOL_OK ? statement_run(l, stmt, NULL, p) : status;
 }
 
+/* Is the lock file still the one that we opened? Those who open it now lock another one. 0,
+ * -ESTALE, or another negative errno. */
+static int check_lock_file(const struct ledger *l, int fd)
+{
+    struct stat ours, now;
+
+    if (fstat(l->lock_fd, &ours) < 0)
+        return -errno;
+    if ((fd >= 0 ? fstat(fd, &now) : lstat(l->lock_path, &now)) < 0)
+        return errno == ENOENT ? -ESTALE : -errno;
+    return ours.st_dev == now.st_dev && ours.st_ino == now.st_ino ? 0 : -ESTALE;
+}
+
+static enum uidpool_status begin_in_queue(struct ledger *l, struct problem *p)
+{
+    int r = check_lock_file(l, -1);
+
+    if (r == -ESTALE)
+        return problem_set(p, UIDPOOL_LEDGER,
+                           "%s was removed or replaced while it was in use, so others cannot see "
+                           "what this process locks; nothing was changed. Begin anew: repeat the "
+                           "command, restart the program",
+                           l->lock_path);
+    if (r < 0)
+        return problem_errno(p, r, "cannot look at %s", l->lock_path);
+    return run(l, "BEGIN IMMEDIATE", p);
+}
+
 enum uidpool_status ledger_begin(struct ledger *l, struct problem *p)
 {
     int r = lockfile_queue_enter(l->lock_fd, LOCK_QUEUE_AT);
 
     if (r < 0)
         return problem_errno(p, r, "cannot lock %s", l->lock_path);
-    enum uidpool_status status = run(l, "BEGIN IMMEDIATE", p);
+    enum uidpool_status status = begin_in_queue(l, p);
     if (status != UIDPOOL_OK)
         (void)lockfile_queue_leave(l->lock_fd, LOCK_QUEUE_AT);
     l->writing = status == UIDPOOL_OK;
@@ -413,6 +442,8 @@ int ledger_claim_uids(struct ledger *l, uid_t first, uint32_t count)
 
     if (fd < 0)
         return fd;
-    r = lockfile_try(fd, (off_t)first, (off_t)count);
+    r = check_lock_file(l, fd);
+    if (r == 0)
+        r = lockfile_try(fd, (off_t)first, (off_t)count);
     return r < 0 ? r : take_fd(&fd);
 }

@@ -246,6 +246,10 @@ class TornLog(FileCase):
             os.unlink(self.u.ledger + suffix)
         os.replace(os.path.join(self.dir, "old"), self.u.ledger)
         self.noticed()
+        os.truncate(self.u.ledger + ".lock", 0)
+        self.assertEqual({lease["domid"] for lease in self.u.leases()}, {5, 6, 8, 9})
+        self.lease(10)
+        self.check_is_clean()
 
     def test_what_was_never_committed_is_no_loss(self):
         with open(self.wal, "ab") as file:

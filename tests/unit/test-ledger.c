@@ -507,6 +507,31 @@ static void test_claims_stand_beside_transactions(void **state)
     (void)close_fd(other);
 }
 
+/* Two lock files are none: whoever has the old one neither writes nor claims any more. */
+static void test_a_lock_file_that_was_removed(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger *other = NULL;
+    struct problem p = {0};
+    char lock[128];
+    int fd;
+
+    (void)snprintf(lock, sizeof(lock), "%s.lock", f->path);
+    assert_int_equal(unlink(lock), 0);
+    assert_int_equal(ledger_begin(f->l, &p), UIDPOOL_LEDGER);
+    assert_non_null(strstr(p.text, lock));
+    assert_int_equal(ledger_claim_uids(f->l, BASE, 1), -ESTALE);
+    OK(ledger_open(f->path, LEDGER_WRITE, &other, &p));
+    assert_int_equal(ledger_begin(f->l, &p), UIDPOOL_LEDGER);
+    assert_int_equal(ledger_claim_uids(f->l, BASE, 1), -ESTALE);
+    OK(ledger_begin(other, &p));
+    OK(ledger_commit(other, &p));
+    fd = ledger_claim_uids(other, BASE, 1);
+    assert_true(fd >= 0);
+    (void)close_fd(fd);
+    ledger_close(other);
+}
+
 /* A child that lives until told otherwise, as a helper would. */
 struct child {
     pid_t pid;
@@ -1013,6 +1038,7 @@ int main(void)
         TEST(test_free_blocks_in_a_large_pool),
         TEST(test_claims_exclude_each_other),
         TEST(test_claims_stand_beside_transactions),
+        TEST(test_a_lock_file_that_was_removed),
         TEST(test_claims_survive_in_a_child),
         TEST(test_rollback_undoes_everything),
         TEST(test_commit_is_seen_by_others),

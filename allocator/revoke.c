@@ -38,11 +38,15 @@
 /* Microseconds between two looks at what cannot be waited for; doubles up to the second. */
 #define BACKOFF_FIRST (5 * USEC_PER_MSEC)
 #define BACKOFF_LAST (500 * USEC_PER_MSEC)
+/* Between the end of a process and that of its entries in /proc. */
+#define LAST_MOMENT INT64_C(200)
 /* After so long a wait, kill and scan anew: somebody may have come meanwhile. */
 #define KILL_AGAIN USEC_PER_SEC
 /* Microseconds a helper may take before it counts as failed; the census has a shorter limit of its
  * own. */
 #define HELPER_PATIENCE (20 * USEC_PER_SEC)
+/* And more for each uid of a block: a helper goes through them one by one. */
+#define HELPER_PATIENCE_EACH (10 * USEC_PER_MSEC)
 
 struct job;
 typedef void (*phase_fn)(struct job *job);
@@ -148,6 +152,12 @@ static void job_later(struct job *job, int fd, int64_t usec, phase_fn wake)
                               (uint64_t)(clock_monotonic_usec() + usec), 1, on_timer, job);
     if (r < 0)
         no_events(job, r);
+}
+
+/* The same, with the patience that a helper for so many uids deserves. */
+static void job_await(struct job *job, int pidfd, uint32_t uids, phase_fn wake)
+{
+    job_later(job, pidfd, HELPER_PATIENCE + (int64_t)uids * HELPER_PATIENCE_EACH, wake);
 }
 
 static bool job_is_late(const struct job *job)
@@ -404,12 +414,17 @@ static void phase_claim(struct job *job)
     job_later(job, -1, job_backoff(job), phase_claim);
 }
 
-/* A helper that is late is ended, so that it does not signal behind our back. */
-static bool helper_is_late(int pidfd)
+static bool has_ended(int pidfd)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 
-    if (poll(&ended, 1, 0) == 1)
+    return poll(&ended, 1, 0) == 1;
+}
+
+/* A helper that is late is ended, so that it does not signal behind our back. */
+static bool helper_is_late(int pidfd)
+{
+    if (has_ended(pidfd))
         return false;
     (void)spawn_wait(pidfd, 0);
     return true;
@@ -452,7 +467,7 @@ static void phase_kill(struct job *job)
         job_give_up(job, "the helper uidpool-reap cannot be started: %s", strerror(-error));
         return;
     }
-    job_later(job, job->helper_fd, HELPER_PATIENCE, phase_kill_done);
+    job_await(job, job->helper_fd, job->lease.count, phase_kill_done);
 }
 
 static void phase_tally_done(struct job *job)
@@ -468,7 +483,7 @@ static void phase_tally_done(struct job *job)
 static void phase_tally(struct job *job)
 {
     if (job->tally_fd >= 0)
-        job_later(job, job->tally_fd, HELPER_PATIENCE, phase_tally_done);
+        job_await(job, job->tally_fd, job->lease.count, phase_tally_done);
     else
         phase_kill(job);
 }
@@ -543,7 +558,7 @@ static void phase_reaper(struct job *job)
         job->helper_fd = -1;
         job_give_up(job, "the helper uidpool-census cannot be started: %s", strerror(-error));
     } else
-        job_later(job, job->helper_fd, HELPER_PATIENCE, phase_reaper_seen);
+        job_await(job, job->helper_fd, 1, phase_reaper_seen);
 }
 
 /* Ask for a scan that begins after now; the revoker's work calls phase_scanned(). */
@@ -636,9 +651,14 @@ static void phase_wait(struct job *job)
         job_later(job, -1, job_backoff(job), phase_reaper);
         return;
     }
-    /* A pidfd tells the end of the whole process at once; the pause is for what never ends. */
+    /* A pidfd tells the end of the whole process at once; the pause is for what never ends. What has
+     * ended but can still be seen goes in a moment: its pidfd would only wake us on and on. */
     job->wait_fd = pidfd_open(job->tasks.items[job->task].is.pid, 0);
-    job_later(job, job->wait_fd, job_backoff(job), phase_wait);
+    if (job->wait_fd < 0 ? errno == ESRCH : has_ended(job->wait_fd)) {
+        job->wait_fd = close_fd(job->wait_fd);
+        job_later(job, -1, LAST_MOMENT, phase_wait);
+    } else
+        job_later(job, job->wait_fd, job_backoff(job), phase_wait);
 }
 
 /* The kernel counts more than the scan could see, or could not be asked. */
@@ -671,9 +691,16 @@ static void census_failed(struct job *job, enum witness answer)
  * behind, so what the scan saw still holds, and the census alone is asked again. */
 static void phase_recount(struct job *job)
 {
+    bool came_back;
+
     (void)tasks_zombies_stayed(&job->tasks);
+    /* Or its number is another's by now, who is not in what the scan saw. */
+    came_back = tasks_count(&job->tasks, TASK_ALIVE) > 0;
     job->census_done = 0;
-    phase_census(job);
+    if (came_back)
+        phase_scan(job);
+    else
+        phase_census(job);
 }
 
 static void phase_census_done(struct job *job)
@@ -718,7 +745,7 @@ static void phase_census(struct job *job)
         job_give_up(job, "the helper uidpool-census cannot be started: %s", strerror(-error));
         return;
     }
-    job_later(job, job->helper_fd, HELPER_PATIENCE, phase_census_done);
+    job_await(job, job->helper_fd, job->census_now, phase_census_done);
 }
 
 /* Seconds of quarantine. A reboot ends every descriptor and mapping that could outlive a process,

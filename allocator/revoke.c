@@ -651,8 +651,8 @@ static void phase_wait(struct job *job)
         job_later(job, -1, job_backoff(job), phase_reaper);
         return;
     }
-    /* A pidfd tells the end of the whole process at once; the pause is for what never ends. What has
-     * ended but can still be seen goes in a moment: its pidfd would only wake us on and on. */
+    /* A pidfd tells the end of the whole process at once; the pause is for what never ends. What
+     * has ended but can still be seen goes in a moment: its pidfd would only wake us on and on. */
     job->wait_fd = pidfd_open(job->tasks.items[job->task].is.pid, 0);
     if (job->wait_fd < 0 ? errno == ESRCH : has_ended(job->wait_fd)) {
         job->wait_fd = close_fd(job->wait_fd);

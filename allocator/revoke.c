@@ -47,6 +47,9 @@
 #define HELPER_PATIENCE (20 * USEC_PER_SEC)
 /* And more for each uid of a block: a helper goes through them one by one. */
 #define HELPER_PATIENCE_EACH (10 * USEC_PER_MSEC)
+/* Microseconds for the tally, which runs before the kill and as the uid: its processes can stop it,
+ * and must not put off their own end by that. */
+#define TALLY_PATIENCE (250 * USEC_PER_MSEC)
 
 struct job;
 typedef void (*phase_fn)(struct job *job);
@@ -483,7 +486,7 @@ static void phase_tally_done(struct job *job)
 static void phase_tally(struct job *job)
 {
     if (job->tally_fd >= 0)
-        job_await(job, job->tally_fd, job->lease.count, phase_tally_done);
+        job_later(job, job->tally_fd, TALLY_PATIENCE, phase_tally_done);
     else
         phase_kill(job);
 }

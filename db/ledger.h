@@ -83,8 +83,8 @@ void ledger_rollback(struct ledger *l);
  * Claim uids for a revocation or for the look before a lease: at most one job on this host may
  * census, kill or lease a uid at a time. A claim is a lock on the uids' bytes in the ledger's lock
  * file; it lives until the last duplicate of the descriptor is closed, helpers included.
- * Returns a descriptor, -EAGAIN if somebody has one of them, -ESTALE if the lock file is not the one
- * any more that this ledger opened, or another negative errno.
+ * Returns a descriptor, -EAGAIN if somebody has one of them, -ESTALE if the lock file is not the
+ * one any more that this ledger opened, or another negative errno.
  */
 int ledger_claim_uids(struct ledger *l, uid_t first, uint32_t count);
 

@@ -21,6 +21,21 @@ const char *witness_name(enum witness w)
     return "unknown";
 }
 
+enum uidpool_status history_newest(struct ledger *l, int64_t *ret, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status =
+        statement_get(l, "SELECT coalesce(max(id), 0) FROM history", &stmt, p);
+
+    if (status == UIDPOOL_OK)
+        status = statement_row(l, stmt, p);
+    if (status != UIDPOOL_OK)
+        return status;
+    *ret = sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    return UIDPOOL_OK;
+}
+
 enum uidpool_status ledger_evidence_insert(struct ledger *l, const struct evidence *e,
                                            struct problem *p)
 {

@@ -61,6 +61,9 @@ enum uidpool_status statement_run(struct ledger *l, sqlite3_stmt *stmt, int *ret
 /* A text column, "" for NULL; cut to the size. */
 void column_text(sqlite3_stmt *stmt, int column, char *to, size_t size);
 
+/* db/history.c: the newest event's id, 0 if there is none. */
+enum uidpool_status history_newest(struct ledger *l, int64_t *ret, struct problem *p);
+
 /* db/migrate.c */
 int schema_version(void);
 /* Prepare a connection: functions, defensive mode, pragmas. */

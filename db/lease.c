@@ -95,26 +95,12 @@ static const char *or_null(const char *text)
     return text[0] ? text : NULL;
 }
 
-static enum uidpool_status next_event(struct ledger *l, int64_t *ret, struct problem *p)
-{
-    sqlite3_stmt *stmt;
-    enum uidpool_status status =
-        statement_get(l, "SELECT coalesce(max(id), 0) + 1 FROM history", &stmt, p);
-
-    if (status == UIDPOOL_OK)
-        status = statement_row(l, stmt, p);
-    if (status == UIDPOOL_OK)
-        *ret = sqlite3_column_int64(stmt, 0);
-    sqlite3_reset(stmt);
-    return status;
-}
-
 enum uidpool_status ledger_lease_insert(struct ledger *l, struct uidpool_lease *lease,
                                         struct problem *p)
 {
     sqlite3_stmt *stmt;
-    int64_t now = clock_wall_usec(), id = 0;
-    enum uidpool_status status = next_event(l, &id, p);
+    int64_t now = clock_wall_usec(), newest = 0;
+    enum uidpool_status status = history_newest(l, &newest, p);
 
     if (status == UIDPOOL_OK)
         status = statement_get(
@@ -124,14 +110,14 @@ enum uidpool_status ledger_lease_insert(struct ledger *l, struct uidpool_lease *
             &stmt, p);
     if (status != UIDPOOL_OK)
         return status;
-    statement_bind(stmt, "iiiiitttttiio", (int64_t)lease->uid, (int64_t)lease->count, id,
+    statement_bind(stmt, "iiiiitttttiio", (int64_t)lease->uid, (int64_t)lease->count, newest + 1,
                    lease->pool_id, (int64_t)lease->gid, or_null(lease->name), or_null(lease->uuid),
                    uidpool_state_name(lease->state), or_null(lease->reason), l->boot, now, now,
                    lease->domid);
     status = statement_run(l, stmt, NULL, p);
     if (status != UIDPOOL_OK)
         return status;
-    lease->id = id;
+    lease->id = newest + 1;
     lease->leased_at = lease->since = now;
     lease->step = lease->attempts = lease->rest_left = 0;
     lease->other_boot = false;

@@ -48,21 +48,6 @@ static void mark_write(int fd, int64_t mark)
         errno = 0;
 }
 
-static enum uidpool_status newest_event(struct ledger *l, int64_t *ret, struct problem *p)
-{
-    sqlite3_stmt *stmt;
-    enum uidpool_status status =
-        statement_get(l, "SELECT coalesce(max(id), 0) FROM history", &stmt, p);
-
-    if (status == UIDPOOL_OK)
-        status = statement_row(l, stmt, p);
-    if (status != UIDPOOL_OK)
-        return status;
-    *ret = sqlite3_column_int64(stmt, 0);
-    sqlite3_reset(stmt);
-    return UIDPOOL_OK;
-}
-
 static enum uidpool_status lost_events(const struct ledger *l, int64_t newest, int64_t mark,
                                        struct problem *p)
 {
@@ -80,7 +65,7 @@ static enum uidpool_status check_mark(struct ledger *l, struct problem *p)
 {
     _cleanup_fd_ int fd = open(l->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     int64_t mark = mark_read(fd), newest = 0;
-    enum uidpool_status status = newest_event(l, &newest, p);
+    enum uidpool_status status = history_newest(l, &newest, p);
 
     return status == UIDPOOL_OK && newest < mark ? lost_events(l, newest, mark, p) : status;
 }
@@ -408,7 +393,7 @@ enum uidpool_status ledger_begin_read(struct ledger *l, struct problem *p)
 enum uidpool_status ledger_commit(struct ledger *l, struct problem *p)
 {
     int64_t newest = 0;
-    enum uidpool_status status = newest_event(l, &newest, p);
+    enum uidpool_status status = history_newest(l, &newest, p);
 
     if (status == UIDPOOL_OK)
         status = run(l, "COMMIT", p);

@@ -24,6 +24,7 @@ BASE = 2114715648
 REAPER = 2147287040
 TABLES = ["ledger", "pool", "reservation", "lease", "evidence", "history", "free"]
 SHELL = shutil.which("sqlite3")
+STEPS = sorted(glob.glob(os.path.join(TOP, "db/schema/*.sql")))
 
 
 def history(db, what, uid):
@@ -40,7 +41,7 @@ class Ledger:
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.create_function("uidpool_boot_id", 0, lambda: self.boot)
         self.db.create_function("uidpool_boot_usec", 0, lambda: self.now)
-        for step in sorted(glob.glob(os.path.join(TOP, "db/schema/*.sql"))):
+        for step in STEPS:
             with open(step, encoding="utf-8") as file:
                 self.db.executescript(file.read())
         self.run("INSERT INTO ledger VALUES (1, ?, 16, 0)", REAPER)
@@ -166,6 +167,16 @@ class Pools(RuleCase):
             self.refused(self.INSERT.format(base=base, size=size, name="x"), "reaper")
         self.l.run(self.INSERT.format(base=REAPER - 5, size=5, name="below"))
         self.l.run(self.INSERT.format(base=REAPER + 16, size=5, name="above"))
+
+    def test_needs_the_reapers_uids_first(self):
+        with sqlite3.connect(":memory:", isolation_level=None) as db:
+            db.create_function("uidpool_boot_id", 0, lambda: BOOT)
+            db.create_function("uidpool_boot_usec", 0, lambda: 1)
+            for step in STEPS:
+                with open(step, encoding="utf-8") as file:
+                    db.executescript(file.read())
+            with self.assertRaisesRegex(sqlite3.Error, "no reaper uids"):
+                db.execute(self.INSERT.format(base=BASE, size=10, name="x"))
 
     def test_a_key_that_sqlite_chooses(self):
         # A BEFORE trigger sees -1 where an INTEGER PRIMARY KEY is NULL; the row gets max + 1.
@@ -372,6 +383,23 @@ class Leases(RuleCase):
         self.l.lease(BASE + 5, domid=5)
         self.l.step(BASE + 5, "revoking")
         self.proofless(BASE + 5)
+
+    def test_a_revocation_keeps_no_evidence(self):
+        self.l.lease(BASE + 5, domid=5)
+        self.refused(f"UPDATE lease SET state = 'revoking', step = 1, boot = '{BOOT}', evidence = 1",
+                     "leaves no evidence")
+        self.l.step(BASE + 5, "revoking")
+        proof = self.l.prove(BASE + 5)
+        self.refused(f"UPDATE lease SET state = 'revoking', step = 2, evidence = {proof}",
+                     "leaves no evidence")
+
+    def test_no_end_without_evidence_though_a_trigger_is_gone(self):
+        for number, forget in enumerate(("NULL", 99)):
+            self.l.lease(BASE + number, domid=number)
+            self.l.quarantine(BASE + number)
+            self.l.run("DROP TRIGGER IF EXISTS lease_update")
+            self.l.run(f"UPDATE lease SET evidence = {forget}, rest_until = 0 WHERE uid = {BASE + number}")
+            self.refused(f"DELETE FROM lease WHERE uid = {BASE + number}", "ends only with evidence")
 
     def test_evidence_must_say_empty_twice(self):
         self.l.lease(BASE + 5, domid=5)

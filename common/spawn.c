@@ -50,7 +50,7 @@ struct minder {
     char *const *argv;
     const int *keep;
     size_t n_keep;
-    int report; /* a pipe: a negative errno if the helper could not run, then the end of file */
+    int report; /* a pipe: 0 when the helper runs, or the negative errno why it could not */
     int error;  /* the same, from helper to minder */
 
     _Alignas(64) char stack[STACK_SIZE];
@@ -164,20 +164,19 @@ UNSANITIZED static int wait_for_helper(pid_t pid)
 }
 
 /* Our copies of the caller's descriptors would keep its locks and connections alive: all of them
- * go before the caller runs on. */
+ * but the one that it waits for go before the caller runs on. */
 UNSANITIZED static void close_all(int report)
 {
     if (report > 0)
         (void)close_range(0, (unsigned)report - 1, 0);
     (void)close_range((unsigned)report + 1, ~0u, 0);
-    (void)close(report);
 }
 
 UNSANITIZED static int run_minder(void *userdata)
 {
     struct minder *m = userdata;
     int report = m->report;
-    int status = 127;
+    int status = 127, error;
     pid_t pid;
 
     /* Also SIGCHLD, which the caller may ignore: we would lose the helper's status as it would. */
@@ -186,9 +185,10 @@ UNSANITIZED static int run_minder(void *userdata)
     pid = clone(run_helper, m->helper_stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, m);
     if (pid < 0)
         m->error = -errno;
-    if (m->error < 0)
-        (void)!write(report, &m->error, sizeof(m->error));
+    error = m->error;
     close_all(report);
+    (void)!write(report, &error, sizeof(error));
+    (void)close(report);
 
     if (pid > 0)
         status = wait_for_helper(pid);
@@ -197,18 +197,25 @@ UNSANITIZED static int run_minder(void *userdata)
     _exit(status);
 }
 
-/* 0 if the helper runs. The end of file without a word comes also if somebody killed the minder;
- * its pidfd tells. */
-static int read_report(int fd)
+/* 0 if the helper runs, or if somebody killed the minder before it said a word; its pidfd tells.
+ * The end of file would not do: a child that another thread of the caller has just forked keeps the
+ * pipe's other end open for as long as it executes nothing. */
+static int read_report(int fd, int pidfd)
 {
+    struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
     int error = 0;
     ssize_t n;
 
     do
-        n = read(fd, &error, sizeof(error));
+        n = poll(p, ELEMENTS_OF(p), -1);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;
+    do
+        n = read(fd, &error, sizeof(error));
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : -errno;
     return n == (ssize_t)sizeof(error) ? error : 0;
 }
 
@@ -220,7 +227,7 @@ static int start_minder(struct minder *m)
     int pipe_fds[2];
     int error;
 
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+    if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0) {
         error = -errno;
         atomic_store(&m->in_use, 0);
         return error;
@@ -237,7 +244,7 @@ static int start_minder(struct minder *m)
     }
     /* From here on `m` belongs to the minder, and may already be somebody else's. */
     report_fd = close_fd(report_fd);
-    error = read_report(wait_fd);
+    error = read_report(wait_fd, pidfd);
     if (error < 0) {
         (void)spawn_wait(pidfd, KILL_PATIENCE_MSEC);
         return error;

@@ -233,6 +233,61 @@ static void test_caller_that_ignores(void **state)
     assert_no_children();
 }
 
+#define FORKS 400
+
+struct forker {
+    atomic_bool stop;
+    pid_t children[FORKS];
+    size_t n;
+};
+
+/* Children that execute nothing, and so keep what we had open when they were made. */
+static void *fork_often(void *userdata)
+{
+    struct forker *f = userdata;
+
+    while (!f->stop && f->n < FORKS) {
+        f->children[f->n] = fork();
+        if (f->children[f->n] == 0) {
+            for (;;)
+                pause();
+        }
+        assert_true(f->children[f->n] > 0);
+        f->n++;
+    }
+    return NULL;
+}
+
+static void too_late(int sig)
+{
+    (void)sig;
+    _exit(1);
+}
+
+/* Waiting for all ends of a pipe to be closed would be waiting for these children. The alarm is
+ * another thread's: whoever starts a helper has all signals blocked. */
+static void test_caller_that_forks(void **state)
+{
+    struct forker f = {.stop = false};
+    pthread_t thread;
+
+    (void)state;
+    (void)signal(SIGALRM, too_late);
+    (void)alarm(PATIENCE_MSEC / 1000);
+    assert_int_equal(pthread_create(&thread, NULL, fork_often, &f), 0);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(run("exit", "7"), 7);
+    f.stop = true;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)alarm(0);
+    (void)signal(SIGALRM, SIG_DFL);
+    for (size_t i = 0; i < f.n; i++) {
+        assert_int_equal(kill(f.children[i], SIGKILL), 0);
+        assert_int_equal(waitpid(f.children[i], NULL, 0), f.children[i]);
+    }
+    assert_no_children();
+}
+
 static void test_late(void **state)
 {
     int ends[2], pidfd;
@@ -452,6 +507,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_without_standard_fds),
         cmocka_unit_test(test_caller_that_reaps),
         cmocka_unit_test(test_caller_that_ignores),
+        cmocka_unit_test(test_caller_that_forks),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_holds_nothing),

@@ -252,6 +252,27 @@ static inline bool is_zombie(void *pid)
     return read_state(*(pid_t *)pid) == 'Z';
 }
 
+static inline bool is_stopped_or_dead(void *pid)
+{
+    return strchr("TZ", read_state(*(pid_t *)pid)) != NULL;
+}
+
+/* Nothing has killed it, nor is about to: one with SIGKILL pending does not stop, it dies. */
+static inline void assert_unharmed(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    wait_until(is_stopped_or_dead, &pid);
+    assert_int_equal(read_state(pid), 'T');
+    assert_int_equal(kill(pid, SIGCONT), 0);
+}
+
+/* Something has, and the test may reap it. */
+static inline void assert_killed(pid_t pid)
+{
+    wait_until(pid_has_ended, &pid);
+    reap(pid);
+}
+
 /* Run `body` in a child and return its exit status; 0 to 98 are its own. */
 static inline int run_in_child(int (*body)(void *), void *userdata)
 {

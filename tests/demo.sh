@@ -54,7 +54,8 @@ start() {
     run_then=$1
     shift
     printf '\n   $ setpriv --reuid=%s --regid=%s --clear-groups %s &\n' "$uid" "$gid" "$*"
-    setsid --fork setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@" </dev/null >/dev/null 2>&1
+    setsid --fork setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@" \
+        </dev/null >/dev/null 2>&1
     tries=0
     until [ "$run_then" = any ] || [ "$(running)" = "$run_then" ]; do
         tries=$((tries + 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the integration tests share: a private PID and mount namespace, and a ledger to play with."""
+"""What the integration tests share: namespaces of their own, and a ledger to play with."""
 import hashlib
 import json
 import os
@@ -30,7 +30,7 @@ def why_not():
 
 
 def main():
-    """unittest.main() in namespaces of its own: what kills must not see this machine's processes."""
+    """unittest.main() in namespaces of its own, so that nothing kills this machine's processes."""
     if INSIDE not in os.environ:
         reason = why_not()
         if reason:

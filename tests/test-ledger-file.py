@@ -175,7 +175,7 @@ class Damaged(FileCase):
         for page in range(1, self.size // 4096):
             self.damage(page * 4096, bytes([0x55]))
             self.damage(page * 4096 + 3, bytes([0x77, 0x77]))
-            self.damage(page * 4096 + dice.randrange(4096), bytes([dice.randrange(256)]), sure=False)
+            self.damage(page * 4096 + dice.randrange(4096), dice.randbytes(1), sure=False)
 
     def damage(self, offset, data, sure=True):
         """Somebody must notice, if it is `sure`, and until then nobody may write."""
@@ -290,12 +290,13 @@ class Unsafe(FileCase):
         self.assertEqual(run.returncode, 0, run.stderr)
         self.u = u
         for folder in (inner, os.path.dirname(inner)):
-            for change, undo in ((lambda: os.chmod(folder, 0o777), lambda: os.chmod(folder, 0o700)),
-                                 (lambda: os.chmod(folder, 0o770), lambda: os.chmod(folder, 0o700)),
-                                 (lambda: os.chown(folder, BASE, 0), lambda: os.chown(folder, 0, 0))):
-                change()
+            for mode in (0o777, 0o770):
+                os.chmod(folder, mode)
                 self.refused()
-                undo()
+                os.chmod(folder, 0o700)
+            os.chown(folder, BASE, 0)
+            self.refused()
+            os.chown(folder, 0, 0)
         self.run_ok("list")
 
     def test_symbolic_link(self):
@@ -404,7 +405,8 @@ class ClockSetBack(FileCase):
         with open(source, "w", encoding="ascii") as file:
             file.write(CLOCK_SHIM)
         try:
-            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"],
+                           check=True)
         except FileNotFoundError:
             self.skipTest("no C compiler to make the clock's stand-in with")
         return {**os.environ, "LD_PRELOAD": shim, "CLOCK_OFFSET": str(-self.DAY),
@@ -470,9 +472,11 @@ class Reboot(FileCase):
     def test_a_lease_after_the_reboot_proves_the_uid_first(self):
         self.run_ok("pool", "add", "fix", f"--base={BASE + 100}", "--size=10", "--policy=domid",
                     "--quarantine=0")
-        self.run_ok("lease", "--pool=fix", "--domid=3", "--uuid=11111111-1111-1111-1111-111111111111")
+        self.run_ok("lease", "--pool=fix", "--domid=3",
+                    "--uuid=11111111-1111-1111-1111-111111111111")
         self.reboot()
-        self.run_ok("lease", "--pool=fix", "--domid=3", "--uuid=22222222-2222-2222-2222-222222222222")
+        self.run_ok("lease", "--pool=fix", "--domid=3",
+                    "--uuid=22222222-2222-2222-2222-222222222222")
         self.assertEqual([event["what"] for event in self.u.events(f"--uid={BASE + 103}")],
                          ["leased", "revoking", "proven", "quarantined", "freed", "leased"])
 
@@ -537,7 +541,8 @@ class Creation(LedgerCase):
         return [(process.communicate(timeout=120), process.returncode) for process in started]
 
     def test_sixteen_make_the_same(self):
-        for answer, status in self.all_start(*[["pool", "add", "p", f"--base={BASE}", "--size=40"]] * 16):
+        add = ["pool", "add", "p", f"--base={BASE}", "--size=40"]
+        for answer, status in self.all_start(*[add] * 16):
             self.assertEqual(status, 0, answer)
         self.assertEqual(len(self.u.json("pool", "list")["pools"]), 1)
         self.run_ok("ledger", "check")

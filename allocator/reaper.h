@@ -44,9 +44,9 @@ int reaper_finish(int pidfd);
 /*
  * Kill one process that kill(-1) cannot reach: its task `t` has an effective uid in `range` and an
  * unprivileged real uid outside of it. Opens a pidfd, looks at the task again through /proc, and
- * only then signals. 0 killed; -ESRCH gone or no longer what it was; -EPERM refused: the task's
- * real uid is 0 or only a file-system uid matches, so that the process may be a server that works
- * for many; or a negative errno.
+ * only then signals. 0 killed; -ESRCH gone or no longer what it was; -EPERM refused: a real,
+ * effective or saved uid of the task or of its leader is 0, or only a file-system uid matches, so
+ * that the process may be a server that works for many; or a negative errno.
  */
 struct scan_task;
 int reaper_kill_task(const struct scan_task *t, struct uid_range range);

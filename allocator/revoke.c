@@ -752,13 +752,16 @@ static void phase_census(struct job *job)
 }
 
 /* Seconds of quarantine. A reboot ends every descriptor and mapping that could outlive a process,
- * so what only a reboot killed rests no longer; nor does what was held for longer than its rest. */
+ * so what only a reboot killed rests no longer. A hold's own rest began when it was proven; that of
+ * a stranger's uid begins now, for nobody knows since when the stranger is gone. */
 static uint32_t rest_of(const struct job *job)
 {
-    int64_t held = (clock_wall_usec() - job->lease.since) / USEC_PER_SEC;
+    bool stranger = job->lease.domid == UIDPOOL_NO_DOMID && !job->lease.name[0];
 
+    if (job->kind == REVOCATION_CLEAR && !stranger)
+        return job->lease.rest_left;
     if (job->kind == REVOCATION_CLEAR)
-        return held < 0 || held >= job->pool.quarantine ? 0 : job->pool.quarantine - (uint32_t)held;
+        return job->pool.quarantine;
     return job->was_other_boot && job->evidence.tasks_killed == 0 ? 0 : job->pool.quarantine;
 }
 
@@ -779,7 +782,7 @@ static void phase_store(struct job *job)
                        residue_removed(job->residue));
     job->evidence.detail = reason[0] ? reason : NULL;
     status = store(job, found ? LEASE_EVENT_RESIDUE : LEASE_EVENT_PROVEN, found ? reason : NULL,
-                   found ? 0 : rest_of(job));
+                   rest_of(job));
     if (status == UIDPOOL_OK && found && job->kind == REVOCATION_CLEAR)
         status = problem_set(&job->problem, UIDPOOL_CONFLICT,
                              "uid %u stays held: left behind: %s. Look at it, remove it or give it "

@@ -45,12 +45,14 @@ enum uidpool_state state_parse(const char *name)
     return 0;
 }
 
-/* Whole seconds, rounded up: a rest of 0 is over. */
+/* Whole seconds, rounded up: a rest of 0 is over. A hold's rest runs too, and may outlast it. */
 static uint32_t rest_left(const struct uidpool_lease *lease, int64_t rest_until)
 {
     int64_t left = rest_until - clock_boot_usec();
 
-    if (lease->state != UIDPOOL_STATE_QUARANTINED || lease->other_boot || left <= 0)
+    bool rests = lease->state == UIDPOOL_STATE_QUARANTINED || lease->state == UIDPOOL_STATE_HELD;
+
+    if (!rests || lease->other_boot || left <= 0)
         return 0;
     left = (left + USEC_PER_SEC - 1) / USEC_PER_SEC;
     return left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
@@ -206,6 +208,7 @@ enum uidpool_status ledger_lease_set_state(struct ledger *l, struct uidpool_leas
 {
     sqlite3_stmt *stmt;
     int64_t now = clock_wall_usec(), attempts = lease->state == to && to == UIDPOOL_STATE_REVOKING;
+    uint32_t rests = lease->state == to ? lease->rest_left : rest; /* a hold that stays rests on */
     int changed = 0;
     enum uidpool_status status = statement_get(l, update_for(lease->state, to), &stmt, p);
 
@@ -213,7 +216,7 @@ enum uidpool_status ledger_lease_set_state(struct ledger *l, struct uidpool_leas
         return status;
     statement_bind(
         stmt, "tittioiiit", uidpool_state_name(to), attempts, reason, l->boot, now,
-        to == UIDPOOL_STATE_QUARANTINED ? clock_boot_usec() + (int64_t)rest * USEC_PER_SEC : ABSENT,
+        to == UIDPOOL_STATE_REVOKING ? ABSENT : clock_boot_usec() + (int64_t)rests * USEC_PER_SEC,
         (int64_t)lease->uid, lease->id, (int64_t)lease->step, uidpool_state_name(lease->state));
     status = statement_run(l, stmt, &changed, p);
     if (status == UIDPOOL_OK && changed != 1)
@@ -226,7 +229,7 @@ enum uidpool_status ledger_lease_set_state(struct ledger *l, struct uidpool_leas
     lease->attempts += (uint32_t)attempts;
     lease->since = now;
     lease->other_boot = false;
-    lease->rest_left = to == UIDPOOL_STATE_QUARANTINED ? rest : 0;
+    lease->rest_left = to == UIDPOOL_STATE_REVOKING ? 0 : rests;
     (void)snprintf(lease->reason, sizeof(lease->reason), "%s", reason ? reason : "");
     return UIDPOOL_OK;
 }

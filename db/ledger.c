@@ -64,10 +64,17 @@ static enum uidpool_status lost_events(const struct ledger *l, int64_t newest, i
 static enum uidpool_status check_mark(struct ledger *l, struct problem *p)
 {
     _cleanup_fd_ int fd = open(l->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int64_t mark = mark_read(fd), newest = 0;
-    enum uidpool_status status = history_newest(l, &newest, p);
+    int64_t mark = 0, newest = 0;
+    enum uidpool_status status = UIDPOOL_OK;
 
-    return status == UIDPOOL_OK && newest < mark ? lost_events(l, newest, mark, p) : status;
+    /* Twice: the first may have met the mark half written. */
+    for (unsigned i = 0; i < 2 && status == UIDPOOL_OK; i++) {
+        mark = mark_read(fd);
+        status = history_newest(l, &newest, p);
+        if (newest >= mark)
+            return status;
+    }
+    return status == UIDPOOL_OK ? lost_events(l, newest, mark, p) : status;
 }
 
 static enum uidpool_status pragma_int(struct ledger *l, const char *sql, int64_t *ret,

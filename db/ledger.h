@@ -148,9 +148,10 @@ enum uidpool_status ledger_lease_at(struct ledger *l, uid_t first, uint32_t coun
 enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_selector *selector,
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p);
-/* Move the lease from exactly this state and step to another: state `to`, reason, and `rest`
- * seconds of quarantine from now. UIDPOOL_CONFLICT if somebody moved it meanwhile, or if the ledger
- * refuses the edge. Only allocator/machine.c calls it. */
+/* Move the lease from exactly this state and step to another: state `to`, reason, and, into
+ * quarantine or a hold, `rest` seconds that begin now; a hold that stays one keeps its own.
+ * UIDPOOL_CONFLICT if somebody moved it meanwhile, or if the ledger refuses the edge. Only
+ * allocator/machine.c calls it. */
 enum uidpool_status ledger_lease_set_state(struct ledger *l, struct uidpool_lease *lease,
                                            enum uidpool_state to, const char *reason, uint32_t rest,
                                            struct problem *p);

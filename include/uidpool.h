@@ -100,7 +100,7 @@ struct uidpool_lease {
     char reason[UIDPOOL_REASON_MAX + 1]; /* why it is in this state, or "" */
     int64_t leased_at;                   /* microseconds since 1970, as the clock then said */
     int64_t since;                       /* the same, of the last change of state */
-    uint32_t rest_left;                  /* seconds of quarantine left, 0 = over */
+    uint32_t rest_left;                  /* seconds of quarantine, or of a hold's, left; 0 = over */
     bool other_boot;                     /* made before the last reboot */
     bool existing;                       /* uidpool_lease(): it was there already */
     uint32_t attempts;                   /* revocations that could not be proven so far */

@@ -440,6 +440,23 @@ class ExitStatus(LedgerCase):
         self.assertIn(f"in use without a lease by pid {stranger.pid}", message)
         self.assertEqual([lease["state"] for lease in self.u.leases()], ["held"])
 
+    def test_clearing_skips_no_rest(self):
+        """A stranger's uid rests from when it is cleared; residue's from when it was proven."""
+        self.add_pool(BASE, policy="domid", quarantine=3600)
+        stranger = subprocess.Popen(["setpriv", f"--reuid={BASE + 5}", "--clear-groups", "cat"],
+                                    stdin=subprocess.PIPE)
+        poll(lambda: os.stat(f"/proc/{stranger.pid}").st_uid == BASE + 5, "the stranger")
+        self.silent(4, "lease", "--domid=5")
+        stranger.communicate()
+        self.assertEqual(self.u.json("clear", BASE + 5)["rest_left"], 3600)
+        uid = self.lease(6)
+        with tempfile.NamedTemporaryFile(dir="/tmp", prefix="uidpool-test-") as left:
+            os.chown(left.name, uid, -1)
+            self.run_ok("release", "--domid=6")
+            self.run_exit(4, "clear", uid)
+        rest = self.u.json("clear", uid)["rest_left"]
+        self.assertTrue(3500 < rest <= 3600, rest)
+
     def test_a_warning_is_shown_and_no_failure(self):
         """Xen's documented base lies in the first subordinate grant of most distributions."""
         folder = os.path.join(self.dir, "etc")

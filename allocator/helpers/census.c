@@ -28,7 +28,7 @@
  *
  * Exit: 0 EMPTY, 1 BUSY (some uid has more), 2 refused its arguments, 3 UNKNOWN. With "tally",
  * which proves nothing and is for the record: how many tasks there are in all, 250 for so many and
- * more, 251 if it cannot be told.
+ * more, 251 if it cannot be told, or was refused.
  */
 #include "allocator/helpers/helper.h"
 
@@ -242,13 +242,14 @@ int main(int argc, char *argv[])
     struct uid_range range;
     uint64_t zombies = 0;
     bool tallying = argc == 3 && strcmp(argv[2], "tally") == 0;
+    int usage = tallying ? TALLY_UNKNOWN : ANSWER_USAGE;
 
     if (argc != 3)
-        fail(ANSWER_USAGE, "usage: uidpool-census FIRST+COUNT {ZOMBIES|tally}");
+        fail(usage, "usage: uidpool-census FIRST+COUNT {ZOMBIES|tally}");
     if (!read_range(argv[1], &range))
-        fail(ANSWER_USAGE, "refused: '%s' is no range of usable uids", argv[1]);
+        fail(usage, "refused: '%s' is no range of usable uids", argv[1]);
     if (!tallying && parse_u64(argv[2], INT32_MAX, &zombies) < 0)
-        fail(ANSWER_USAGE, "refused: '%s' is no number of tasks", argv[2]);
+        fail(usage, "refused: '%s' is no number of tasks", argv[2]);
     if (tallying)
         trouble = TALLY_UNKNOWN;
     check_caller();

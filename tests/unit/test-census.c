@@ -104,6 +104,44 @@ static void zombies_are_counted_exactly(void **state)
     reap(zombies[1]);
 }
 
+static int tally(uid_t first, uint32_t count)
+{
+    _cleanup_fd_ int pidfd = census_tally_start((struct uid_range){first, count}, claim);
+    int n;
+
+    assert_true(pidfd >= 0);
+    while ((n = census_tally_finish(pidfd)) == -EAGAIN)
+        usleep(1000);
+    return n;
+}
+
+static void a_tally_counts(void **state)
+{
+    uid_t t = fresh_uids(4);
+    pid_t threads, zombie, many[CENSUS_TALLY_MAX + 10];
+
+    (void)state;
+    assert_int_equal(tally(t, 4), 0);
+    threads = start_life((struct life){t, t, t, start_two_threads, NULL});
+    assert_int_equal(tally(t, 1), 3);
+    zombie = start_zombie(t + 1);
+    assert_int_equal(tally(t + 1, 1), 1);
+    assert_int_equal(tally(t, 4), 4);
+    for (size_t i = 0; i < ELEMENTS_OF(many); i++) {
+        if (i == CENSUS_TALLY_MAX - 1)
+            assert_int_equal(tally(t + 3, 1), CENSUS_TALLY_MAX - 1);
+        many[i] = start_plain(t + 3);
+    }
+    assert_int_equal(tally(t + 3, 1), CENSUS_TALLY_MAX);
+    assert_int_equal(tally(t, 4), CENSUS_TALLY_MAX);
+    for (size_t i = 0; i < ELEMENTS_OF(many); i++)
+        end(many[i]);
+    assert_int_equal(tally(t, 4), 4);
+    end(threads);
+    reap(zombie);
+    assert_int_equal(tally(0, 1), -EIO);
+}
+
 /*
  * Namespaces.
  */
@@ -485,6 +523,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(threads_are_busy),
         cmocka_unit_test(the_real_uid_alone_counts),
         cmocka_unit_test(zombies_are_counted_exactly),
+        cmocka_unit_test(a_tally_counts),
         cmocka_unit_test(namespaces_hide_nobody),
         cmocka_unit_test(who_is_outside_is_counted),
         cmocka_unit_test(the_scan_sees_what_is_charged_to_others),

@@ -8,7 +8,7 @@
 #include "allocator/census.h"
 #include "allocator/machine.h"
 #include "allocator/pool.h"
-#include "allocator/revoke.h"
+#include "allocator/revoker.h"
 #include "allocator/scan.h"
 #include "allocator/tasks.h"
 #include "common/cleanup.h"

@@ -3,7 +3,7 @@
  * allocator/revoke.c's. */
 #include "allocator/allocator.h"
 #include "allocator/machine.h"
-#include "allocator/revoke.h"
+#include "allocator/revoker.h"
 #include "common/cleanup.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Revocations as jobs on an event loop. Each function below named phase_* is one step of
- * revoke.h's line; it either goes on to the next or arms one event and returns. Touches the
- * ledger, /proc and the helpers; signals only through allocator/reaper.h.
+ * The phases of a revocation. Each function below named phase_* is one step of revocation.h's line;
+ * it either goes on to the next or arms one event and returns. Touches the ledger, /proc and the
+ * helpers; signals only through allocator/reaper.h.
  *
  * 1. A job MUST hold the claim on its uids before it looks at the lease and until its last commit.
  * 2. The lease MUST be durably in `revoking` before the first signal.
@@ -13,11 +13,8 @@
 #include "allocator/revoke.h"
 
 #include "allocator/census.h"
+#include "allocator/job.h"
 #include "allocator/machine.h"
-#include "allocator/reaper.h"
-#include "allocator/residue.h"
-#include "allocator/scan.h"
-#include "allocator/tasks.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/spawn.h"
@@ -27,207 +24,24 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/pidfd.h>
 
-/* Jobs at once. Each needs some descriptors, and a reaper uid for the moment of its kill. */
-#define ACTIVE_MAX 64
-/* Processes and directory entries looked at before the loop is asked for other work. */
-#define SCAN_CHUNK 128
+/* Directory entries looked at before the loop is asked for other work. */
 #define RESIDUE_CHUNK 256
-/* Microseconds between two looks at what cannot be waited for; doubles up to the second. */
-#define BACKOFF_FIRST (5 * USEC_PER_MSEC)
-#define BACKOFF_LAST (500 * USEC_PER_MSEC)
 /* Between the end of a process and that of its entries in /proc. */
 #define LAST_MOMENT INT64_C(200)
 /* After so long a wait, kill and scan anew: somebody may have come meanwhile. */
 #define KILL_AGAIN USEC_PER_SEC
-/* Microseconds a helper may take before it counts as failed; the census has a shorter limit of its
- * own. */
-#define HELPER_PATIENCE (20 * USEC_PER_SEC)
-/* And more for each uid of a block: a helper goes through them one by one. */
-#define HELPER_PATIENCE_EACH (10 * USEC_PER_MSEC)
 /* Microseconds for the tally, which runs before the kill and as the uid: its processes can stop it,
  * and must not put off their own end by that. */
 #define TALLY_PATIENCE (250 * USEC_PER_MSEC)
 
-struct job;
-typedef void (*phase_fn)(struct job *job);
-
-struct job {
-    struct revoker *revoker;
-    struct job *next;
-    enum revocation_kind kind;
-    struct uidpool_lease lease;
-    struct uidpool_pool pool;
-    bool was_other_boot;
-    int64_t timeout, deadline;
-    revocation_done_fn done;
-    void *userdata;
-
-    bool active, wants_scan, scanning;
-    phase_fn wake; /* what the armed event runs */
-    sd_event_source *timer, *io;
-    int64_t backoff, killed_at;
-
-    int claim_fd, helper_fd, tally_fd, wait_fd;
-    struct reaper reaper;
-    uid_t reaper_in_use; /* the last one that the census found to be */
-    struct tasks tasks;
-    size_t task;          /* the one waited for */
-    uint32_t census_done; /* uids of the range the census has called empty */
-    uint32_t census_now;  /* and how many it is asked about */
-    bool tallied;
-    uint32_t tally;  /* tasks the kernel counted before the first kill */
-    uint32_t killed; /* tasks that earlier scans saw and later ones did not */
-    struct residue *residue;
-    char residue_text[384];
-    struct evidence evidence;
-    struct problem problem;
-};
-
-struct revoker {
-    struct allocator *allocator;
-    sd_event *event;
-    struct job *jobs; /* in order of arrival */
-    size_t n_jobs, n_active;
-    struct scan *scan;
-    sd_event_source *work; /* begins and steps the scan, and starts waiting jobs */
-};
-
-static void phase_claim(struct job *job);
 static void phase_reaper(struct job *job);
 static void phase_scan(struct job *job);
 static void phase_wait(struct job *job);
 static void phase_census(struct job *job);
 static void phase_recount(struct job *job);
 static void phase_residue(struct job *job);
-
-/*
- * Events.
- */
-
-static int dispatch(struct job *job)
-{
-    phase_fn wake = job->wake;
-
-    job->timer = sd_event_source_disable_unref(job->timer);
-    job->io = sd_event_source_disable_unref(job->io);
-    job->wake = NULL;
-    wake(job);
-    return 0;
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    (void)source;
-    (void)usec;
-    return dispatch(userdata);
-}
-
-static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    (void)source;
-    (void)fd;
-    (void)events;
-    return dispatch(userdata);
-}
-
-static void job_end(struct job *job, enum uidpool_status status);
-
-/* Without events a job could only hang. */
-static void no_events(struct job *job, int error)
-{
-    (void)problem_errno(&job->problem, error, "uid %u: the event loop failed", job->lease.uid);
-    job_end(job, UIDPOOL_FAILED);
-}
-
-/* Run `wake` in `usec`, or, with a descriptor, as soon as that is readable. */
-static void job_later(struct job *job, int fd, int64_t usec, phase_fn wake)
-{
-    int r = 0;
-
-    job->wake = wake;
-    if (fd >= 0)
-        r = sd_event_add_io(job->revoker->event, &job->io, fd, EPOLLIN, on_io, job);
-    if (r >= 0)
-        r = sd_event_add_time(job->revoker->event, &job->timer, CLOCK_MONOTONIC,
-                              (uint64_t)(clock_monotonic_usec() + usec), 1, on_timer, job);
-    if (r < 0)
-        no_events(job, r);
-}
-
-/* The same, with the patience that a helper for so many uids deserves. */
-static void job_await(struct job *job, int pidfd, uint32_t uids, phase_fn wake)
-{
-    job_later(job, pidfd, HELPER_PATIENCE + (int64_t)uids * HELPER_PATIENCE_EACH, wake);
-}
-
-static bool job_is_late(const struct job *job)
-{
-    return clock_monotonic_usec() >= job->deadline;
-}
-
-/* The next pause, never beyond the deadline. */
-static int64_t job_backoff(struct job *job)
-{
-    int64_t left = job->deadline - clock_monotonic_usec(), pause = job->backoff;
-
-    job->backoff = job->backoff * 2 > BACKOFF_LAST ? BACKOFF_LAST : job->backoff * 2;
-    return pause > left ? (left > 0 ? left : 0) : pause;
-}
-
-static void revoker_wake(struct revoker *r)
-{
-    (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
-}
-
-/*
- * Ends.
- */
-
-/* A helper whose answer nobody wants any more: it must end all the same, and be reaped. */
-static int drop_helper(int pidfd)
-{
-    if (pidfd >= 0)
-        (void)spawn_wait(pidfd, 0);
-    return close_fd(pidfd);
-}
-
-static void job_free(struct job *job)
-{
-    job->timer = sd_event_source_disable_unref(job->timer);
-    job->io = sd_event_source_disable_unref(job->io);
-    job->claim_fd = close_fd(job->claim_fd);
-    job->helper_fd = drop_helper(job->helper_fd);
-    job->tally_fd = drop_helper(job->tally_fd);
-    job->wait_fd = close_fd(job->wait_fd);
-    job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
-    tasks_clear(&job->tasks);
-    residue_free(job->residue);
-    free(job);
-}
-
-/* Takes the job out of the revoker, tells its owner, frees it. */
-static void job_end(struct job *job, enum uidpool_status status)
-{
-    struct revoker *r = job->revoker;
-    struct job **at = &r->jobs;
-
-    while (*at != job)
-        at = &(*at)->next;
-    *at = job->next;
-    r->n_jobs--;
-    r->n_active -= job->active;
-    job->problem.status = status;
-    if (status == UIDPOOL_OK)
-        job->problem.text[0] = '\0';
-    job->claim_fd = close_fd(job->claim_fd);
-    if (job->done)
-        job->done(&job->lease, &job->problem, job->userdata);
-    job_free(job);
-    revoker_wake(r);
-}
 
 /* Dead now of what the kernel counted before the kill, or of what the scans saw, if that is more:
  * tasks that have the uid as effective uid alone, and those who came later. */
@@ -389,7 +203,7 @@ static void look_at_lease(struct job *job)
     phase_reaper(job);
 }
 
-static void phase_claim(struct job *job)
+void revocation_begin(struct job *job)
 {
     struct ledger *l = job->revoker->allocator->ledger;
 
@@ -414,7 +228,7 @@ static void phase_claim(struct job *job)
                                  job->lease.pool, job->lease.uid));
         return;
     }
-    job_later(job, -1, job_backoff(job), phase_claim);
+    job_later(job, -1, job_backoff(job), revocation_begin);
 }
 
 static bool has_ended(int pidfd)
@@ -564,7 +378,7 @@ static void phase_reaper(struct job *job)
         job_await(job, job->helper_fd, 1, phase_reaper_seen);
 }
 
-/* Ask for a scan that begins after now; the revoker's work calls phase_scanned(). */
+/* Ask for a scan that begins after now; the revoker calls revocation_scanned() with it. */
 static void phase_scan(struct job *job)
 {
     job->wants_scan = true;
@@ -586,11 +400,15 @@ static void kill_unreachable(struct job *job)
     }
 }
 
-static void phase_scanned(struct job *job, const struct scan *scan)
+void revocation_scanned(struct job *job, const struct scan *scan)
 {
     size_t gone = 0;
-    int r = tasks_take(&job->tasks, scan, lease_range(&job->lease), &gone);
 
+    if (!scan) {
+        job_give_up(job, "the scan cannot begin");
+        return;
+    }
+    int r = tasks_take(&job->tasks, scan, lease_range(&job->lease), &gone);
     job->killed += (uint32_t)gone;
     job->evidence.tasks_scanned = scan_looked(scan);
     if (r < 0)
@@ -807,197 +625,4 @@ static void phase_residue(struct job *job)
         job_give_up(job, "the look for residue cannot begin: %s", strerror(-r));
     else
         phase_residue_step(job);
-}
-
-/*
- * The shared scan, and the jobs that wait for their turn.
- */
-
-static void begin_scan(struct revoker *r)
-{
-    struct uid_range *ranges = calloc(ACTIVE_MAX, sizeof(*ranges));
-    size_t n = 0;
-
-    for (struct job *job = r->jobs; job && ranges; job = job->next)
-        if (job->wants_scan && n < ACTIVE_MAX) {
-            ranges[n++] = lease_range(&job->lease);
-            job->wants_scan = false;
-            job->scanning = true;
-        }
-    if (n > 0 && scan_new(ranges, n, &r->scan) < 0)
-        r->scan = NULL;
-    free(ranges);
-}
-
-/* A job may end in phase_scanned(), and its owner may add others: look from the start each time. */
-static void end_scan(struct revoker *r)
-{
-    struct scan *scan = take_ptr(r->scan);
-    struct job *job = r->jobs;
-
-    while (job) {
-        if (!job->scanning) {
-            job = job->next;
-            continue;
-        }
-        job->scanning = false;
-        if (scan)
-            phase_scanned(job, scan);
-        else
-            job_give_up(job, "the scan cannot begin");
-        job = r->jobs;
-    }
-    scan_free(scan);
-}
-
-static void activate(struct revoker *r)
-{
-    struct job *job = r->jobs;
-
-    while (job && r->n_active < ACTIVE_MAX) {
-        if (job->active) {
-            job = job->next;
-            continue;
-        }
-        job->active = true;
-        r->n_active++;
-        job->deadline = clock_monotonic_usec() + job->timeout;
-        phase_claim(job);
-        job = r->jobs;
-    }
-}
-
-static int on_work(sd_event_source *source, void *userdata)
-{
-    struct revoker *r = userdata;
-
-    activate(r);
-    if (r->scan) {
-        if (scan_step(r->scan, SCAN_CHUNK) > 0)
-            return 0;
-        end_scan(r);
-    }
-    begin_scan(r);
-    bool waiting = false;
-    for (struct job *job = r->jobs; job; job = job->next)
-        waiting |= job->scanning || job->wants_scan || (!job->active && r->n_active < ACTIVE_MAX);
-    if (!r->scan && waiting)
-        end_scan(r); /* there was no memory for it */
-    if (!waiting)
-        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    return 0;
-}
-
-int revoker_new(struct allocator *a, sd_event *event, struct revoker **ret)
-{
-    _cleanup_(revoker_freep) struct revoker *r = calloc(1, sizeof(*r));
-    int e;
-
-    if (!r)
-        return -ENOMEM;
-    r->allocator = a;
-    r->event = sd_event_ref(event);
-    /* Behind everything else: a deferred source is always the oldest that waits, so among its
-     * equals it would let nobody run until a scan is over, and no two jobs would ever share one. */
-    e = sd_event_add_defer(event, &r->work, on_work, r);
-    if (e >= 0)
-        e = sd_event_source_set_priority(r->work, SD_EVENT_PRIORITY_IDLE);
-    if (e < 0)
-        return e;
-    (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
-    *ret = take_ptr(r);
-    return 0;
-}
-
-void revoker_free(struct revoker *r)
-{
-    if (!r)
-        return;
-    while (r->jobs) {
-        struct job *job = r->jobs;
-
-        r->jobs = job->next;
-        job_free(job);
-    }
-    scan_free(r->scan);
-    sd_event_source_disable_unref(r->work);
-    sd_event_unref(r->event);
-    free(r);
-}
-
-int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpool_lease *lease,
-                int64_t timeout, revocation_done_fn done, void *userdata)
-{
-    struct job *job = calloc(1, sizeof(*job)), **at = &r->jobs;
-
-    if (!job)
-        return -ENOMEM;
-    job->revoker = r;
-    job->kind = kind;
-    job->lease = *lease;
-    job->timeout = timeout;
-    job->done = done;
-    job->userdata = userdata;
-    job->backoff = BACKOFF_FIRST;
-    job->reaper_in_use = UIDPOOL_NO_UID;
-    job->claim_fd = job->helper_fd = job->tally_fd = job->wait_fd = job->reaper.lock_fd = -1;
-    while (*at)
-        at = &(*at)->next;
-    *at = job;
-    r->n_jobs++;
-    revoker_wake(r);
-    return 0;
-}
-
-size_t revoker_pending(const struct revoker *r)
-{
-    return r->n_jobs;
-}
-
-/*
- * All on a private loop.
- */
-
-struct batch {
-    bool (*each)(const struct uidpool_lease *, void *);
-    void *userdata;
-    struct problem *problem;
-    enum uidpool_status status;
-};
-
-/* The first problem is kept: later ones are often its echo. */
-static void on_done(const struct uidpool_lease *lease, const struct problem *problem,
-                    void *userdata)
-{
-    struct batch *b = userdata;
-
-    if (problem->status == UIDPOOL_OK) {
-        if (b->each && !b->each(lease, b->userdata))
-            b->each = NULL;
-    } else if (b->status == UIDPOOL_OK) {
-        b->status = problem->status;
-        if (b->problem)
-            *b->problem = *problem;
-    }
-}
-
-enum uidpool_status revoke_all(struct allocator *a, enum revocation_kind kind,
-                               const struct uidpool_lease *leases, size_t n, uint32_t timeout,
-                               bool (*each)(const struct uidpool_lease *, void *), void *userdata,
-                               struct problem *p)
-{
-    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
-    _cleanup_(revoker_freep) struct revoker *r = NULL;
-    struct batch batch = {.each = each, .userdata = userdata, .problem = p};
-    int e = sd_event_new(&event);
-
-    if (e >= 0)
-        e = revoker_new(a, event, &r);
-    for (size_t i = 0; i < n && e >= 0; i++)
-        e = revoker_add(r, kind, &leases[i], (int64_t)timeout * USEC_PER_SEC, on_done, &batch);
-    while (e >= 0 && revoker_pending(r) > 0)
-        e = sd_event_run(event, UINT64_MAX);
-    if (e < 0)
-        return problem_errno(p, e, "the event loop failed; unfinished leases stay in revoking");
-    return batch.status;
 }

@@ -11,7 +11,7 @@
  */
 #include "allocator/census.h"
 #include "allocator/reaper.h"
-#include "allocator/revoke.h"
+#include "allocator/revoker.h"
 #include "allocator/scan.h"
 #include "common/cleanup.h"
 #include "tests/bench/bench.h"

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The door to revocations: add them to an event loop, or run them on a private one. What each does
+ * is told in allocator/revocation.h. Jobs in flight share their scans.
+ */
+#ifndef ALLOCATOR_REVOKER_H
+#define ALLOCATOR_REVOKER_H
+
+#include "allocator/revocation.h"
+
+#include <systemd/sd-event.h>
+
+struct revoker;
+
+/* The allocator and the event loop must outlive it. 0 or a negative errno. */
+int revoker_new(struct allocator *a, sd_event *event, struct revoker **ret);
+/* Drops jobs that are not done, without calling their functions; their leases stay revoking. */
+void revoker_free(struct revoker *r);
+static inline void revoker_freep(struct revoker **r)
+{
+    revoker_free(*r);
+}
+
+/* Add a job; `done` is called once, from the loop. It has `timeout` microseconds from when it
+ * begins, which may be later: so many run at once. 0 or -ENOMEM. */
+int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpool_lease *lease,
+                int64_t timeout, revocation_done_fn done, void *userdata);
+
+/* Jobs that are not done yet. */
+size_t revoker_pending(const struct revoker *r);
+
+/* Run jobs for these leases on a private loop until all are done. `timeout` in seconds for each.
+ * Returns the worst status, its problem in `p`. */
+enum uidpool_status revoke_all(struct allocator *a, enum revocation_kind kind,
+                               const struct uidpool_lease *leases, size_t n, uint32_t timeout,
+                               bool (*each)(const struct uidpool_lease *, void *), void *userdata,
+                               struct problem *p);
+
+#endif

@@ -27,8 +27,10 @@
 #define ROUNDS_MAX 16
 /* Quarantines ended with each lease: more than one, so that they cannot pile up. */
 #define RESTED_MAX 2
-/* Asking while zombies are reaped under us. */
-#define REAPING_ROUNDS 5
+/* Looks at a uid that is in use, and milliseconds between two: a task on its last moments, a
+ * helper's orphan among them, is no stranger, and a hold needs an administrator to end it. */
+#define STRANGER_LOOKS 5
+#define STRANGER_PAUSE_MSEC 10
 
 struct grant {
     struct allocator *allocator;
@@ -300,16 +302,20 @@ static enum witness census_beside_zombies(struct uid_range range, int claim)
 }
 
 /* Does anything run as these uids? The kernel also counts the dead whom nobody has reaped yet,
- * such as a former holder's; they are no stranger. UNKNOWN when they are being reaped just now. */
+ * such as a former holder's; they are no stranger. UNKNOWN when they are being reaped all the time.
+ */
 static enum witness anybody_there(struct uid_range range, int claim)
 {
+    const struct timespec pause = {.tv_nsec = STRANGER_PAUSE_MSEC * 1000000};
     enum witness answer = census_ask(range, 0, claim);
 
     if (answer != WITNESS_BUSY)
         return answer;
-    for (unsigned i = 0; i < REAPING_ROUNDS; i++) {
+    for (unsigned i = 0; i < STRANGER_LOOKS; i++) {
+        if (i > 0)
+            (void)nanosleep(&pause, NULL);
         answer = census_beside_zombies(range, claim);
-        if (answer != WITNESS_UNKNOWN)
+        if (answer == WITNESS_EMPTY)
             break;
     }
     return answer;

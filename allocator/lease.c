@@ -41,6 +41,7 @@ struct grant {
     struct uidpool_reservation reserved;
     bool is_reserved;
     unsigned foreign;
+    bool in_hands;              /* a free candidate was claimed by somebody else */
     struct uidpool_lease lease; /* the result */
     bool found;                 /* it is in the ledger */
     struct problem *problem;
@@ -51,6 +52,7 @@ enum attempt {
     ATTEMPT_OVER,  /* the status stands */
     ATTEMPT_AGAIN, /* the ledger changed meanwhile: from the start */
     ATTEMPT_NEXT,  /* not this candidate, another */
+    ATTEMPT_WAIT,  /* what is free is in others' hands: from the start, in a moment */
 };
 
 struct only_pool {
@@ -446,14 +448,20 @@ static enum uidpool_status grant(struct grant *g, struct uid_range want, enum at
     return status;
 }
 
-static int claim(struct grant *g, struct uid_range want, bool wait)
+static void pause_for_claims(void)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+static int claim(struct grant *g, struct uid_range want, bool wait)
+{
     int fd;
 
     while ((fd = ledger_claim_uids(g->allocator->ledger, want.first, want.count)) == -EAGAIN &&
            wait && clock_monotonic_usec() < g->deadline)
-        (void)nanosleep(&pause, NULL);
+        pause_for_claims();
     return fd;
 }
 
@@ -465,6 +473,7 @@ static enum uidpool_status try_candidate(struct grant *g, struct uid_range want,
 
     *ret = ATTEMPT_OVER;
     if (fd == -EAGAIN) {
+        g->in_hands = true;
         *ret = fixed ? ATTEMPT_OVER : ATTEMPT_NEXT;
         return problem_set(g->problem, UIDPOOL_CONFLICT,
                            "pool %s, uid %u: another uidpool process is at work on it",
@@ -528,6 +537,7 @@ static enum uidpool_status attempt(struct grant *g, enum attempt *ret)
                         g->is_reserved ? &g->reserved : NULL, &walk, g->problem);
 
     *ret = ATTEMPT_OVER;
+    g->in_hands = false;
     while (status == UIDPOOL_OK &&
            (status = pool_walk_next(&walk, find_free, g, &want, g->problem)) == UIDPOOL_OK) {
         status = try_candidate(g, want, walk.fixed != UIDPOOL_NO_UID, ret);
@@ -543,6 +553,8 @@ static enum uidpool_status attempt(struct grant *g, enum attempt *ret)
     status = allocator_free_rested(g->allocator, g->pool.name, &freed, g->problem);
     if (status == UIDPOOL_OK && freed > 0)
         *ret = ATTEMPT_AGAIN;
+    else if (status == UIDPOOL_OK && g->in_hands && clock_monotonic_usec() < g->deadline)
+        *ret = ATTEMPT_WAIT;
     else if (status == UIDPOOL_OK)
         status = exhausted(g, walk.count);
     return status;
@@ -560,7 +572,7 @@ enum uidpool_status allocator_lease(struct allocator *a,
         .problem = p,
     };
 
-    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+    for (unsigned round = 0; round < ROUNDS_MAX;) {
         enum attempt next = ATTEMPT_OVER;
         enum uidpool_status status = find_pool(&g);
 
@@ -568,8 +580,14 @@ enum uidpool_status allocator_lease(struct allocator *a,
             status = settle_owner(&g);
         if (status == UIDPOOL_OK && !g.found)
             status = attempt(&g, &next);
-        if (next == ATTEMPT_AGAIN && (status == UIDPOOL_OK || status == UIDPOOL_CONFLICT))
+        if (next == ATTEMPT_WAIT) {
+            pause_for_claims();
             continue;
+        }
+        if (next == ATTEMPT_AGAIN && (status == UIDPOOL_OK || status == UIDPOOL_CONFLICT)) {
+            round++;
+            continue;
+        }
         if (status == UIDPOOL_OK)
             *ret = g.lease;
         return status;

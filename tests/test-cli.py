@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The command line: what it refuses and how, its help, its JSON's shapes, its exit statuses, what
 happens to output that cannot be written; and that manual, completions and the C example keep up."""
+import fcntl
 import json
 import os
 import re
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import support
 from support import LedgerCase, UIDPOOL, poll
 
 BASE = 2114650112
+F_OFD_SETLK = 37  # fcntl(2); not in Python 3.11's fcntl
 COMPLETION = os.path.join(support.TOP, "data", "completions", "bash", "uidpool")
 MANUAL = os.path.join(support.TOP, "docs", "uidpool.8")
 VERBS = ["pool add", "pool list", "pool show", "pool retire", "reserve", "unreserve", "lease",
@@ -439,6 +442,18 @@ class ExitStatus(LedgerCase):
         message = self.silent(4, "lease", "--domid=5")
         self.assertIn(f"in use without a lease by pid {stranger.pid}", message)
         self.assertEqual([lease["state"] for lease in self.u.leases()], ["held"])
+
+    def test_what_is_free_is_in_others_hands(self):
+        """A pool whose last free uid somebody else is looking at is not exhausted: wait for him."""
+        self.add_pool(BASE, size=1)
+        claim = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, BASE, 1, 0)
+        with open(self.u.ledger + ".lock", "r+b") as lock:
+            fcntl.fcntl(lock, F_OFD_SETLK, claim)
+            self.silent(5, "lease", "--domid=5", "--timeout=0")
+            waiting = self.u.start("lease", "--domid=5")
+            with self.assertRaises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=0.3)
+        self.assertEqual(waiting.communicate(timeout=30)[0].split(":")[0], str(BASE))
 
     def test_clearing_skips_no_rest(self):
         """A stranger's uid rests from when it is cleared; residue's from when it was proven."""

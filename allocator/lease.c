@@ -23,8 +23,9 @@
 
 /* So many uids in a row in use by strangers, and the range itself is in doubt. */
 #define FOREIGN_MAX 64
-/* How often the ledger may have changed under us before we ask the caller to repeat. */
-#define ROUNDS_MAX 16
+/* How often the ledger may refuse what was just found to be free: by then something else is wrong.
+ */
+#define REFUSALS_MAX 16
 /* Quarantines ended with each lease: more than one, so that they cannot pile up. */
 #define RESTED_MAX 2
 /* Looks at a uid that is in use, and milliseconds between two: a task on its last moments, a
@@ -572,7 +573,7 @@ enum uidpool_status allocator_lease(struct allocator *a,
         .problem = p,
     };
 
-    for (unsigned round = 0; round < ROUNDS_MAX;) {
+    for (unsigned refusals = 0; refusals < REFUSALS_MAX;) {
         enum attempt next = ATTEMPT_OVER;
         enum uidpool_status status = find_pool(&g);
 
@@ -580,17 +581,13 @@ enum uidpool_status allocator_lease(struct allocator *a,
             status = settle_owner(&g);
         if (status == UIDPOOL_OK && !g.found)
             status = attempt(&g, &next);
-        if (next == ATTEMPT_WAIT) {
-            pause_for_claims();
-            continue;
-        }
-        if (next == ATTEMPT_AGAIN && (status == UIDPOOL_OK || status == UIDPOOL_CONFLICT)) {
-            round++;
-            continue;
-        }
-        if (status == UIDPOOL_OK)
+        if (status == UIDPOOL_OK && g.found)
             *ret = g.lease;
-        return status;
+        if (g.found || next == ATTEMPT_OVER || (status != UIDPOOL_OK && status != UIDPOOL_CONFLICT))
+            return status;
+        /* Somebody else was faster. On a busy host that may happen many times in a row. */
+        refusals += status == UIDPOOL_CONFLICT || clock_monotonic_usec() >= g.deadline;
+        pause_for_claims();
     }
     return problem_set(p, UIDPOOL_CONFLICT,
                        "pool %s: the ledger kept changing under the request; repeat it",

@@ -430,17 +430,16 @@ static void progress_on_wait(struct job *job)
                        tasks_describe(&job->tasks, alive, sizeof(alive)));
 }
 
-/* Nothing the scan saw can have left something behind that it did not see: there were but zombies,
- * or all that lived had the kill pending and so could not fork. Otherwise only another scan tells.
- */
+/* Nothing the scan saw can have left something behind that neither witness would see: there were
+ * but zombies, or the census counts all that lived and whatever they started. Otherwise only
+ * another scan tells. */
 static bool scan_is_settled(const struct job *job)
 {
     const struct tasks *t = &job->tasks;
 
     if (tasks_count(t, TASK_ZOMBIE) == t->n)
         return true;
-    return job->kind == REVOCATION_KILL && tasks_all_reachable(t) &&
-           tasks_count(t, TASK_OTHER) == 0;
+    return job->kind == REVOCATION_KILL && tasks_all_counted(t) && tasks_count(t, TASK_OTHER) == 0;
 }
 
 /* Wait until everything the scan saw has ended, one after the other. */

@@ -20,6 +20,11 @@ static bool has_uid_of(const struct scan_task *task, struct uid_range range)
     return false;
 }
 
+bool task_is_counted(const struct scan_task *task, struct uid_range range)
+{
+    return uid_range_has(range, task->uids[0]);
+}
+
 bool task_is_reachable(const struct scan_task *task, struct uid_range range)
 {
     return uid_range_has(range, task->uids[0]) || uid_range_has(range, task->uids[2]);
@@ -57,7 +62,7 @@ int tasks_take(struct tasks *t, const struct scan *s, struct uid_range range, si
             now.items[now.n++] = (struct task){
                 .is = seen[i],
                 .fate = seen[i].state == 'Z' ? TASK_ZOMBIE : TASK_ALIVE,
-                .reachable = task_is_reachable(&seen[i], range),
+                .counted = task_is_counted(&seen[i], range),
             };
     if (ret_gone)
         *ret_gone = count_gone(t, &now);
@@ -120,10 +125,10 @@ bool tasks_zombies_stayed(struct tasks *t)
     return stayed;
 }
 
-bool tasks_all_reachable(const struct tasks *t)
+bool tasks_all_counted(const struct tasks *t)
 {
     for (size_t i = 0; i < t->n; i++)
-        if (!t->items[i].reachable)
+        if (!t->items[i].counted)
             return false;
     return true;
 }

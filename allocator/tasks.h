@@ -20,7 +20,7 @@ enum task_fate {
 struct task {
     struct scan_task is;
     enum task_fate fate;
-    bool reachable; /* when the scan saw it: task_is_reachable() */
+    bool counted; /* when the scan saw it: task_is_counted() */
 };
 
 struct tasks {
@@ -52,10 +52,13 @@ bool tasks_zombies_stayed(struct tasks *t);
  * (kill(2)). */
 bool task_is_reachable(const struct scan_task *task, struct uid_range range);
 
-/* Were all of them reachable? Then SIGKILL is pending on each that was alive when kill(-1) ran, and
- * none could fork since: the kernel sets it for all of them under the task list's lock, and fork(2)
- * fails with a signal pending. */
-bool tasks_all_reachable(const struct tasks *t);
+/* Does the kernel's census count it: its real uid is in the range. Then it counts as well whatever
+ * the task started, also when the task came after the kill and ended unseen. */
+bool task_is_counted(const struct scan_task *task, struct uid_range range);
+
+/* Were all of them counted, when the scan saw them? What had the uid as effective or saved uid
+ * alone may have left children that only another scan can see. */
+bool tasks_all_counted(const struct tasks *t);
 
 /* The first few that live, in one line: "pid 12 tid 12 (qemu) state D uids 5/5/5/5, and 3 more". */
 const char *tasks_describe(const struct tasks *t, char *buf, size_t size);

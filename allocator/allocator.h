@@ -82,6 +82,10 @@ enum uidpool_status allocator_pool_retire(struct allocator *a, const char *name,
 enum uidpool_status allocator_reserve(struct allocator *a, const char *name, const char *pool,
                                       uid_t uid, uint32_t count, struct uidpool_reservation *ret,
                                       struct problem *p);
+/* The same inside a transaction that the caller has begun and will commit. `r` has name, pool, uid
+ * (or UIDPOOL_NO_UID) and count; the rest is filled in. */
+enum uidpool_status allocator_reserve_within(struct allocator *a, struct uidpool_reservation *r,
+                                             struct problem *p);
 enum uidpool_status allocator_unreserve(struct allocator *a, const char *name, struct problem *p);
 
 #endif

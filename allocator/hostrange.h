@@ -16,6 +16,32 @@
 #define HOSTRANGE_AUTO_END LEDGER_REAPER_FIRST    /* 0x7FFD0000 */
 #define HOSTRANGE_AUTO_STEP UINT32_C(65536)
 
+/* Who owns the line in /etc/subuid and /etc/subgid that keeps useradd(8) off a pool's range. No
+ * account can be called that, so newuidmap(1) maps it for nobody; Debian's useradd and adduser
+ * refuse a name that begins with '~'. A line of this owner is no grant. */
+#define HOSTRANGE_GUARD "~uidpool"
+
+enum hostrange_kind {
+    HOSTRANGE_DISTRIBUTION, /* Debian's own, nobody, no user at all */
+    HOSTRANGE_SYSTEMD,
+    HOSTRANGE_DEFAULT,    /* what a program takes by default if it is ever installed */
+    HOSTRANGE_LOGIN_DEFS, /* what useradd and groupadd may hand out one day */
+    HOSTRANGE_SUBID,      /* granted in /etc/subuid or /etc/subgid */
+};
+
+struct hostrange_claim {
+    enum hostrange_kind kind;
+    uint64_t first, last;
+    const char *who; /* valid during the call */
+};
+
+/* Call `each` for every claim that overlaps the range, until it returns false. UIDPOOL_OK, or
+ * UIDPOOL_FAILED: a file could not be read. */
+enum uidpool_status hostrange_each_claim(struct uid_range range,
+                                         bool (*each)(const struct hostrange_claim *claim,
+                                                      void *userdata),
+                                         void *userdata, struct problem *p);
+
 /*
  * Does somebody have the right to these ids, whether used or not: a distribution, systemd,
  * login.defs, subuid, subgid? UIDPOOL_OK: nobody. UIDPOOL_CONFLICT: `p` says who, and what to do.
@@ -33,7 +59,25 @@ enum uidpool_status hostrange_check_owners(struct uid_range range,
                                            void (*progress)(const char *text, void *userdata),
                                            void *userdata, struct problem *p);
 
-/* Both. */
+/* The two halves of it. */
+enum uidpool_status hostrange_check_processes(struct uid_range range, struct problem *p);
+enum uidpool_status hostrange_check_names(struct uid_range range,
+                                          void (*progress)(const char *text, void *userdata),
+                                          void *userdata, struct problem *p);
+
+/* Ask the name services for one user or group, by id or by name. UIDPOOL_OK and *ret_found, or
+ * UIDPOOL_FAILED: not-found and an outage are two answers. */
+enum uidpool_status hostrange_ask_id(uint32_t id, bool *ret_found, struct problem *p);
+enum uidpool_status hostrange_ask_name(const char *name, bool *ret_found, struct problem *p);
+
+/* From now on, in this process, ask the name services without `files`: for who reads those
+ * himself. Returns false if no other service is left to be asked. */
+bool hostrange_skip_files(void);
+
+/* SYS_UID_MIN and SYS_UID_MAX of login.defs(5). UIDPOOL_FAILED: the file cannot be read. */
+enum uidpool_status hostrange_system_ids(struct uid_range *ret, struct problem *p);
+
+/* Both halves, and claims. */
 enum uidpool_status hostrange_check(struct uid_range range,
                                     void (*progress)(const char *text, void *userdata),
                                     void *userdata, struct problem *p);

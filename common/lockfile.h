@@ -16,7 +16,9 @@ int lockfile_open(const char *path);
 /* Lock bytes [at, at+length) for writing, without waiting: 0, -EAGAIN, or another negative errno.
  */
 int lockfile_try(int fd, off_t at, off_t length);
-/* The same, waiting. -EINTR is retried. */
+/* The same for reading, which others may share; the descriptor may be read-only. */
+int lockfile_try_shared(int fd, off_t at, off_t length);
+/* For writing, waiting. -EINTR is retried. */
 int lockfile_wait(int fd, off_t at, off_t length);
 int lockfile_unlock(int fd, off_t at, off_t length);
 

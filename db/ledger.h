@@ -109,6 +109,45 @@ enum uidpool_status ledger_pool_set_retired(struct ledger *l, int64_t id, bool r
 enum uidpool_status ledger_pool_set_next(struct ledger *l, int64_t id, uid_t next,
                                          struct problem *p);
 
+/* Policy, gid rule, quarantine, follow and resolve become the pool's; `detail` says what changes,
+ * for the history. The name and the range never change. */
+enum uidpool_status ledger_pool_update(struct ledger *l, const struct uidpool_pool *pool,
+                                       const char *detail, struct problem *p);
+/* A pool that was inserted as `provisioning` may give leases from now on. */
+enum uidpool_status ledger_pool_finish(struct ledger *l, int64_t id, struct problem *p);
+
+/*
+ * Accounts of single uids: made by uidpool-provision on a reserved uid of a pool, never deleted.
+ * While one is there its reservation, which has the same name, cannot end.
+ */
+enum ledger_account_state {
+    LEDGER_ACCOUNT_ADDING = 1, /* to be made in the account files */
+    LEDGER_ACCOUNT_PRESENT,
+    LEDGER_ACCOUNT_REMOVING, /* to be locked in the account files */
+    LEDGER_ACCOUNT_REMOVED,  /* locked; its uid stays out of use */
+};
+
+struct ledger_account {
+    char name[32]; /* a login name: at most 31 bytes (useradd(8)) */
+    char pool[UIDPOOL_NAME_MAX + 1];
+    int64_t pool_id;
+    uid_t uid;
+    gid_t gid;
+    enum ledger_account_state state;
+};
+
+/* Takes name, pool_id, uid, gid; begins as ADDING. The reservation must be there. */
+enum uidpool_status ledger_account_insert(struct ledger *l, const struct ledger_account *account,
+                                          struct problem *p);
+/* ADDING to PRESENT, PRESENT to REMOVING, REMOVING to REMOVED, ADDING to REMOVING, REMOVED to
+ * ADDING; UIDPOOL_CONFLICT for everything else. */
+enum uidpool_status ledger_account_set_state(struct ledger *l, const char *name,
+                                             enum ledger_account_state state, struct problem *p);
+/* In order of name. */
+enum uidpool_status ledger_account_each(struct ledger *l,
+                                        bool (*each)(const struct ledger_account *, void *),
+                                        void *userdata, struct problem *p);
+
 /*
  * The first free block of `count` uids of the pool at or after `from` (and below its end; no going
  * round). Constant time but for the logarithm of the number of leases. Blocks of more than one uid

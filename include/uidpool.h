@@ -80,6 +80,7 @@ struct uidpool_pool {
     bool follow;         /* the daemon leases and revokes by what xenstore says */
     bool resolve;        /* the daemon answers NSS for leased uids */
     bool retired;        /* gives no leases any more; its range stays taken */
+    bool provisioning;   /* gives no leases yet: uidpool-provision has not finished its accounts */
     uid_t next_uid;      /* where the policy `next` looks first */
     /* uids, not leases: */
     uint32_t leased, revoking, quarantined, held, reserved, free;

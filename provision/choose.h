@@ -17,6 +17,7 @@ enum pool_fate {
     POOL_BEGUN,   /* in the ledger, not finished: an earlier run was cut off */
     POOL_KNOWN,   /* in the ledger */
     POOL_RETIRED, /* in the ledger, retired; nothing is done for it */
+    POOL_STUCK,   /* no range could be found; a conflict says why, nothing is done for it */
 };
 
 /* One pool of the settings, with every number it needs. */

@@ -31,7 +31,7 @@ struct showing {
  * With json all of it on standard output, on one line:
  * {"verb":..,"changed":bool,"files":[{"file":..,"add":[..],"replace":[{"line":..,"from":..,"to":..,
  * "why":..}]}],"ledger":[{"step":..,...}],"leftovers":[{"path":..,"why":..}],
- * "pools":[{"name":..,"base":..,"size":..,"gid":..,"state":"new|begun|known|retired"}],
+ * "pools":[{"name":..,"base":..,"size":..,"gid":..,"state":"new|begun|known|retired|stuck"}],
  * "conflicts":[..],"drifts":[..],"warnings":[..]}
  * 0 or a negative errno.
  */

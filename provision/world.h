@@ -37,6 +37,16 @@ enum uidpool_status world_check_range(const struct world *w, const struct accoun
                                       enum finding_kind kind, struct findings *findings,
                                       struct problem *p);
 
+/* The same where the pool may have several entries in the range already: `is_own` says of an entry
+ * of passwd or group, t->file telling which, whether it is the pool's. world_check_range() is this
+ * with a comparison of names. */
+enum uidpool_status world_check_range_but(const struct world *w, const struct account_files *files,
+                                          const char *pool, struct uid_range range,
+                                          bool (*is_own)(const struct account_table *t,
+                                                         const struct entry *e, void *userdata),
+                                          void *userdata, enum finding_kind kind,
+                                          struct findings *findings, struct problem *p);
+
 /* Does another name service than the files know a user or a group of this name, or of this id?
  * UIDPOOL_OK and *ret_taken, or UIDPOOL_FAILED: an outage. Offline: never taken. */
 enum uidpool_status world_name_taken(const struct world *w, const char *name, bool *ret_taken,

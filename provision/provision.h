@@ -21,7 +21,9 @@ struct provision {
     void *userdata;
     /* What provision_look() fills: */
     struct settings settings;
-    struct account_lock *lock;
+    struct account_lock *lock;  /* NULL when it was released */
+    struct leftover *leftovers; /* account_lock_leftovers(), kept beyond the lock */
+    size_t n_leftovers;
     struct ledger *ledger; /* NULL if there is none */
     struct account_files files;
     struct state state;
@@ -36,7 +38,8 @@ struct provision {
  * shared lock that is released again, and nothing is made. Findings do not make it fail. */
 enum uidpool_status provision_look(struct provision *v, bool exclusive, struct problem *p);
 
-/* Do it: the intent, the files, the ledger's end. Needs an exclusive look without conflicts.
+/* Do it: the intent, the files, the ledger's end; then release the locks, whatever came of it, so
+ * that nobody waits for our output. Needs an exclusive look, and refuses where it found conflicts.
  * On failure the message says what was done, and that the next run carries on. */
 enum uidpool_status provision_carry_out(struct provision *v, struct problem *p);
 

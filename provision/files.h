@@ -36,37 +36,55 @@ struct entry {
     uint32_t line;  /* index into lines.items */
 };
 
-/* One file. What is no entry (comments, blank lines, NIS lines that begin with + or -, lines with
- * another number of fields) is kept and never looked at again, but that `odd` tells whose name
- * stands on one. */
+/* A line that is no entry here, and is an account or a group with this id to glibc. */
+struct odd_id {
+    uint32_t id;
+    uint32_t line; /* index into lines.items */
+};
+
+/*
+ * One file. What is no entry (comments, blank lines, NIS lines that begin with + or -, lines with
+ * another number of fields, an empty name, blanks before the name) is kept and never looked at
+ * again, but that `odd` tells whose name stands on one, and `odd_ids` whose number: the tools do
+ * not agree about such lines. To getpwnam(3) a line of passwd with four fields or with eight is an
+ * account, and so is one behind blanks, without them; to shadow's tools the first two are nobody's,
+ * and the third's name begins with a blank.
+ */
 struct account_table {
     enum account_file file;
     bool missing; /* subuid and subgid may be */
     struct lines lines;
     struct entry *entries; /* in the order of the file */
     size_t n;
-    uint32_t *by_name, *by_id; /* indices into entries, sorted; by_id also by line */
-    const char **odd;          /* lines that are no entries and no comments, NIS lines too */
+    uint32_t *by_name;    /* for table_by_name() alone: a hash table, */
+    size_t by_name_slots; /* of so many slots */
+    uint32_t *by_id;      /* indices into entries, sorted by id, then line; no ids: NULL */
+    const char **odd;     /* lines that are no entries, blank or comments, NIS lines too; sorted */
     size_t n_odd;
+    struct odd_id *odd_ids; /* passwd and group alone; sorted */
+    size_t n_odd_ids;
     size_t add_at; /* new lines go before the NIS lines at the end */
 };
 
 /* Understand one file's bytes. `data` as for lines_split(). UIDPOOL_FAILED with path and line: what
- * lines_split() refuses, two entries of one name, an id that is no decimal number below 2^32-1.
- * Public for its fuzzers. */
+ * lines_split() refuses, two entries of one name (but in subuid and subgid, where that is usual),
+ * an id of passwd or group that is no decimal number below 2^32-1. Public for its fuzzers. */
 enum uidpool_status table_parse(enum account_file file, char *data, size_t size,
                                 struct account_table *ret, struct problem *p);
 void table_clear(struct account_table *t);
 
-/* NULL: nobody. */
+/* NULL: nobody. Of several lines of one owner in subuid and subgid the first. */
 const struct entry *table_by_name(const struct account_table *t, const char *name);
 /* The first line with that id (getpwuid(3) takes the first too). */
 const struct entry *table_by_id(const struct account_table *t, uint32_t id);
 /* The entry with the lowest id in [first, first+count); `i` says which of them, from 0. */
 const struct entry *table_in_range(const struct account_table *t, uint32_t first, uint32_t count,
                                    size_t i);
-/* Does an odd line begin with this name? */
+/* Does an odd line begin with this name, blanks before it aside? */
 bool table_has_odd(const struct account_table *t, const char *name);
+/* As table_in_range(), of the odd lines: glibc finds these ids though they are no entries. */
+const struct odd_id *table_odd_in_range(const struct account_table *t, uint32_t first,
+                                        uint32_t count, size_t i);
 
 /* Field `n`, from 0, of a line of fields parted by ':'. *ret_length bytes, not NUL-terminated; NULL
  * if the line has no such field. */
@@ -80,7 +98,9 @@ struct account_files {
 
 /* Read all of them. UIDPOOL_FAILED, naming the file and what to do, also where one is no regular
  * file (a symbolic link would be replaced by a file, or lead out of /etc), where passwd, shadow,
- * group or gshadow is missing, and where passwd or group is empty. */
+ * group or gshadow is missing, where passwd or group is empty, and where shadow or gshadow is
+ * though passwords of passwd or group point there: filling it with locked ones, over the good ones
+ * of its backup, would finish what a loss of power began. */
 enum uidpool_status files_read(struct account_files *ret, struct problem *p);
 void files_clear(struct account_files *f);
 

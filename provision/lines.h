@@ -46,10 +46,10 @@ struct draft {
     size_t add_at; /* added lines stand before this one; lines.n: at the end */
 };
 
-/* 0 or -ENOMEM. */
+/* 0, -ENOMEM, or -EINVAL: more than one line, which would be a way to slip in an account. */
 int draft_add(struct draft *d, const char *line);
 /* Replace a line; a second replacement of the same line takes the place of the first. `text` is
- * copied. 0 or -ENOMEM. */
+ * copied. Cheap in the order of the file. 0, -ENOMEM or -EINVAL as above. */
 int draft_replace(struct draft *d, size_t line, const char *text, const char *why);
 /* The line as the draft has it. */
 const char *draft_line(const struct draft *d, const struct lines *l, size_t line);

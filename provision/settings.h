@@ -35,7 +35,8 @@ struct pool_settings {
     bool follow, resolve;
     unsigned accounts;
     char prefix[LOGIN_NAME_MAX_LENGTH + 1];
-    char range_base[LOGIN_NAME_MAX_LENGTH + 1]; /* RangeBase=, or PREFIX-range-base */
+    char range_base[LOGIN_NAME_MAX_LENGTH + 1]; /* RangeBase=, or PREFIX-range-base; "" without
+                                                   ACCOUNTS_RANGE_BASE */
 };
 
 struct settings {
@@ -44,9 +45,10 @@ struct settings {
 };
 
 /* UIDPOOL_FAILED names section and key, what it holds, and what may stand there: an unknown key of
- * a pool, an unknown word, sizes without Base's room, per-domid beside range-base (libxl refuses
- * uids that resolve), names that are no login names or too long, two sections that would make one
- * account. Sections of others ([residue]) are left alone; unknown ones are refused. */
+ * a pool, an unknown word, sizes without Base's room, per-domid or Resolve=yes beside range-base
+ * (libxl refuses uids that resolve), range-base or per-domid without Policy=domid, RangeBase=
+ * without range-base, more per-domid than domids, names that are no login names or too long, two
+ * accounts of one name. Sections of others ([residue]) are left alone; unknown ones are refused. */
 enum uidpool_status settings_read(const struct config *config, struct settings *ret,
                                   struct problem *p);
 void settings_clear(struct settings *s);

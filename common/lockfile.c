@@ -51,6 +51,23 @@ int lockfile_try(int fd, off_t at, off_t length)
     return set_lock(fd, F_WRLCK, at, length, false);
 }
 
+int lockfile_try_shared(int fd, off_t at, off_t length)
+{
+    return set_lock(fd, F_RDLCK, at, length, false);
+}
+
+int lockfile_holder(int fd, off_t at, off_t length, pid_t *ret)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = length};
+
+    if (at < 0 || length <= 0)
+        return -EINVAL;
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        return -errno;
+    *ret = lock.l_type != F_UNLCK && lock.l_pid > 0 ? lock.l_pid : 0;
+    return 0;
+}
+
 int lockfile_wait(int fd, off_t at, off_t length)
 {
     return set_lock(fd, F_WRLCK, at, length, true);

@@ -18,6 +18,10 @@ int lockfile_open(const char *path);
 int lockfile_try(int fd, off_t at, off_t length);
 /* The same for reading, which others may share; the descriptor may be read-only. */
 int lockfile_try_shared(int fd, off_t at, off_t length);
+/* The process whose lock keeps others from writing bytes [at, at+length); 0 if the kernel does not
+ * say whose it is (a lock of an open file description, a process of another PID namespace), or if
+ * nobody's is there any longer. Or a negative errno. */
+int lockfile_holder(int fd, off_t at, off_t length, pid_t *ret);
 /* For writing, waiting. -EINTR is retried. */
 int lockfile_wait(int fd, off_t at, off_t length);
 int lockfile_unlock(int fd, off_t at, off_t length);

@@ -127,6 +127,70 @@ static void test_exclusion(void **state)
     close_fd(a);
 }
 
+/* Readers share, and keep writers out; a read-only descriptor is enough for one. */
+static void test_shared(void **state)
+{
+    int writer = open_lock("lock"), a, b;
+
+    (void)state;
+    a = open(in_dir("lock"), O_RDONLY | O_CLOEXEC);
+    b = open(in_dir("lock"), O_RDONLY | O_CLOEXEC);
+    assert_true(a >= 0 && b >= 0);
+    assert_int_equal(lockfile_try_shared(a, 0, 10), 0);
+    assert_int_equal(lockfile_try_shared(b, 5, 10), 0);
+    assert_int_equal(lockfile_try(writer, 0, 1), -EAGAIN);
+    assert_int_equal(lockfile_try(writer, 14, 1), -EAGAIN);
+    assert_int_equal(lockfile_try(writer, 15, 1), 0);
+    assert_int_equal(lockfile_unlock(a, 0, 10), 0);
+    assert_int_equal(lockfile_try(writer, 0, 5), 0);
+    assert_int_equal(lockfile_try_shared(a, 0, 1), -EAGAIN);
+    assert_int_equal(lockfile_try_shared(a, 4, 2), -EAGAIN);
+    assert_int_equal(lockfile_try_shared(a, 5, 1), 0);
+    assert_int_equal(lockfile_try_shared(a, 0, 0), -EINVAL);
+    close_fd(a);
+    close_fd(b);
+    close_fd(writer);
+}
+
+/* Whose it is can be told of the older locks, which lckpwdf(3) takes, alone. */
+static void test_holder(void **state)
+{
+    int ends[2], fd = open_lock("lock"), other = open_lock("lock");
+    pid_t pid, holder = -1;
+    char c;
+
+    (void)state;
+    assert_int_equal(lockfile_holder(fd, 0, 1, &holder), 0);
+    assert_int_equal(holder, 0);
+    assert_int_equal(lockfile_try(other, 0, 1), 0);
+    holder = -1;
+    assert_int_equal(lockfile_holder(fd, 0, 1, &holder), 0);
+    assert_int_equal(holder, 0);
+    assert_int_equal(lockfile_holder(fd, 0, 0, &holder), -EINVAL);
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 5};
+
+        if (fcntl(fd, F_SETLK, &lock) < 0 || write(ends[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ends[0], &c, 1), 1);
+    assert_int_equal(lockfile_holder(fd, 5, INT64_MAX - 5, &holder), 0);
+    assert_int_equal(holder, pid);
+    assert_int_equal(lockfile_try(fd, 5, 1), -EAGAIN);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close_fd(ends[0]);
+    close_fd(ends[1]);
+    close_fd(other);
+    close_fd(fd);
+}
+
 /* A child that inherited the description keeps the lock when we are done with it. */
 static void test_inherited(void **state)
 {
@@ -393,7 +457,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),         cmocka_unit_test(test_open_strangers),
-        cmocka_unit_test(test_exclusion),    cmocka_unit_test(test_inherited),
+        cmocka_unit_test(test_exclusion),    cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_holder),       cmocka_unit_test(test_inherited),
         cmocka_unit_test(test_fair_two),     cmocka_unit_test(test_fair_four),
         cmocka_unit_test(test_death_inside), cmocka_unit_test(test_death_of_a_waiter),
     };

@@ -8,6 +8,7 @@
 #include "allocator/cli/render.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/startup.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@ static int print_grant(const struct uidpool_lease *lease, bool json)
         r = render_object_print(object);
     } else
         printf("%" PRIu32 ":%" PRIu32 "\n", lease->uid, lease->gid);
-    return r < 0 ? r : render_flush();
+    return r < 0 ? r : startup_flush_output();
 }
 
 /* The caller cannot know its uid, yet the uid is taken. */

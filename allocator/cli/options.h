@@ -4,12 +4,11 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
+#include "common/command.h"
 #include "uidpool.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 enum option_id {
     OPTION_LEDGER,
@@ -45,17 +44,6 @@ enum option_id {
 #define OPT_GLOBAL \
     (OPT(LEDGER) | OPT(CONFIG) | OPT(JSON) | OPT(QUIET) | OPT(VERBOSE) | OPT(HELP) | OPT(VERSION))
 
-/* The one argument that is no option. */
-enum argument { ARGUMENT_NONE, ARGUMENT_NAME, ARGUMENT_UID, ARGUMENT_FILE };
-
-/* What a verb takes. */
-struct option_rules {
-    enum argument argument;
-    uint64_t allowed;  /* besides OPT_GLOBAL */
-    uint64_t required; /* all of these */
-    uint64_t one_of;   /* exactly one of these, unless empty */
-};
-
 struct options {
     uint64_t seen;
     bool json, quiet, verbose, follow, resolve;
@@ -87,17 +75,12 @@ static inline bool options_has(const struct options *o, uint64_t set)
     return (o->seen & set) != 0;
 }
 
-/*
- * Read argv[1], argv[2], ... into `o`; argv[0] is what messages call the verb. Without `rules` only
- * OPT_GLOBAL is known, and the first word that is no option ends it. Returns the index of the first
- * word not read, or -EINVAL after a message that names the option and says what is allowed.
- */
-int options_read(int argc, char **argv, const struct option_rules *rules, struct options *o);
+/* All words are read: fill the flags, and check what the tables cannot say. 0, or -EINVAL after a
+ * message. */
+int options_finish(const char *verb, struct options *o);
 
-/* All words are read: is something missing, or given beside what excludes it? 0 or -EINVAL. */
-int options_check(const char *verb, const struct option_rules *rules, const struct options *o);
-
-/* One line for each option of the set, as help shows them. */
-void options_describe(FILE *to, uint64_t set);
+/* By enum option_id; and what verbs take besides options. */
+extern const struct command_option option_kinds[OPTIONS];
+extern const struct command_option argument_name, argument_uid, argument_file;
 
 #endif

@@ -273,7 +273,7 @@ int render_object_print(struct render_object *o)
 {
     if (!o || o->failed)
         return -ENOMEM;
-    /* A failed write is seen by render_flush(), through the stream's error flag. */
+    /* A failed write is seen by startup_flush_output(), through the stream's error flag. */
     if (json_dumpf(o->root, stdout, JSON_COMPACT) == 0)
         putchar('\n');
     return 0;
@@ -305,15 +305,4 @@ void render_card(const struct fields *fields, const void *thing)
             printf("%-14s %s\n", title, text);
         }
     }
-}
-
-int render_flush(void)
-{
-    static int error = 0;
-
-    if (error == 0 && fflush(stdout) != 0)
-        error = -errno;
-    if (error == 0 && ferror(stdout))
-        error = -EIO; /* an earlier write failed; nobody kept its errno */
-    return error;
 }

@@ -81,8 +81,4 @@ static inline void render_object_freep(struct render_object **o)
 /* "title: value" lines for people; missing values are left out. */
 void render_card(const struct fields *fields, const void *thing);
 
-/* Write out what standard output still buffers. 0 or the negative errno of the first failure ever
- * seen here. */
-int render_flush(void);
-
 #endif

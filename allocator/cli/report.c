@@ -8,6 +8,7 @@
 #include "allocator/cli/render.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/startup.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -83,7 +84,7 @@ bool report_lease(const struct uidpool_lease *lease, void *userdata)
     else {
         print_sentence(r->key, lease);
         /* The next lease may take long: say now what is done. */
-        (void)render_flush();
+        (void)startup_flush_output();
     }
     if (lease->state == UIDPOOL_STATE_HELD && !r->quiet)
         log_notice("next: look at why uid %" PRIu32

@@ -36,10 +36,10 @@ struct entry {
     uint32_t line;  /* index into lines.items */
 };
 
-/* A line that is no entry here, and is an account or a group with this id to glibc. */
-struct odd_id {
+/* Whose number. */
+struct id_at {
     uint32_t id;
-    uint32_t line; /* index into lines.items */
+    uint32_t at; /* index into entries, or, of an odd line, into lines.items */
 };
 
 /*
@@ -56,13 +56,12 @@ struct account_table {
     struct lines lines;
     struct entry *entries; /* in the order of the file */
     size_t n;
-    uint32_t *by_name;    /* for table_by_name() alone: a hash table, */
-    size_t by_name_slots; /* of so many slots */
-    uint32_t *by_id;      /* indices into entries, sorted by id, then line; no ids: NULL */
-    const char **odd;     /* lines that are no entries, blank or comments, NIS lines too; sorted */
-    size_t n_odd;
-    struct odd_id *odd_ids; /* passwd and group alone; sorted */
-    size_t n_odd_ids;
+    uint32_t *by_name;     /* for table_by_name() alone: a hash table, */
+    size_t by_name_slots;  /* of so many slots */
+    struct id_at *by_id;   /* n, sorted by id, then line; NULL for shadow and gshadow */
+    const char **odd;      /* lines that are no entries, blank or comments; sorted by name */
+    struct id_at *odd_ids; /* those that could be a user or a group to glibc; sorted as by_id */
+    size_t n_odd, n_odd_ids;
     size_t add_at; /* new lines go before the NIS lines at the end */
 };
 
@@ -82,9 +81,10 @@ const struct entry *table_in_range(const struct account_table *t, uint32_t first
                                    size_t i);
 /* Does an odd line begin with this name, blanks before it aside? */
 bool table_has_odd(const struct account_table *t, const char *name);
-/* As table_in_range(), of the odd lines: glibc finds these ids though they are no entries. */
-const struct odd_id *table_odd_in_range(const struct account_table *t, uint32_t first,
-                                        uint32_t count, size_t i);
+/* As table_in_range(), of the odd lines of passwd and group: glibc may find these ids though they
+ * are no entries. */
+const struct id_at *table_odd_in_range(const struct account_table *t, uint32_t first,
+                                       uint32_t count, size_t i);
 
 /* Field `n`, from 0, of a line of fields parted by ':'. *ret_length bytes, not NUL-terminated; NULL
  * if the line has no such field. */

@@ -24,9 +24,11 @@
 enum hostrange_kind {
     HOSTRANGE_DISTRIBUTION, /* Debian's own, nobody, no user at all */
     HOSTRANGE_SYSTEMD,
-    HOSTRANGE_DEFAULT,    /* what a program takes by default if it is ever installed */
-    HOSTRANGE_LOGIN_DEFS, /* what useradd and groupadd may hand out one day */
-    HOSTRANGE_SUBID,      /* granted in /etc/subuid or /etc/subgid */
+    HOSTRANGE_DEFAULT,          /* what a program takes by default if it is ever installed */
+    HOSTRANGE_LOGIN_DEFS,       /* what useradd and groupadd may hand out as uid or gid */
+    HOSTRANGE_LOGIN_DEFS_SUBID, /* what useradd may grant: SUB_UID_MIN, SUB_GID_MIN; a guard keeps
+                                   it off, which does not help against the former */
+    HOSTRANGE_SUBID,            /* granted in /etc/subuid or /etc/subgid */
 };
 
 struct hostrange_claim {
@@ -65,6 +67,24 @@ enum uidpool_status hostrange_check_names(struct uid_range range,
                                           void (*progress)(const char *text, void *userdata),
                                           void *userdata, struct problem *p);
 
+/* The same, all of them and not the first alone. */
+struct hostrange_owner {
+    enum { HOSTRANGE_USER, HOSTRANGE_GROUP, HOSTRANGE_PROCESS } kind;
+    uint32_t id;
+    const char *name; /* of a process its command; valid during the call */
+    pid_t pid;        /* of a process */
+};
+
+/* Call `each` for every one of them, until it returns false. UIDPOOL_OK, or UIDPOOL_FAILED: could
+ * not see all. */
+enum uidpool_status hostrange_each_process(struct uid_range range,
+                                           bool (*each)(const struct hostrange_owner *owner,
+                                                        void *userdata),
+                                           void *userdata, struct problem *p);
+enum uidpool_status hostrange_each_name(
+    struct uid_range range, bool (*each)(const struct hostrange_owner *owner, void *userdata),
+    void (*progress)(const char *text, void *userdata), void *userdata, struct problem *p);
+
 /* Ask the name services for one user or group, by id or by name. UIDPOOL_OK and *ret_found, or
  * UIDPOOL_FAILED: not-found and an outage are two answers. */
 enum uidpool_status hostrange_ask_id(uint32_t id, bool *ret_found, struct problem *p);
@@ -89,6 +109,14 @@ enum uidpool_status hostrange_check(struct uid_range range,
 enum uidpool_status hostrange_find(uint32_t size, bool (*taken)(struct uid_range, void *userdata),
                                    void (*progress)(const char *text, void *userdata),
                                    void *userdata, uid_t *ret, struct problem *p);
+
+/* The same by another rule: the lowest automatic base of which `check` says UIDPOOL_OK. It says
+ * UIDPOOL_CONFLICT, and why, for the next one to be tried, and anything else to end the search. */
+enum uidpool_status hostrange_find_by(uint32_t size,
+                                      enum uidpool_status (*check)(struct uid_range range,
+                                                                   void *userdata,
+                                                                   struct problem *p),
+                                      void *userdata, uid_t *ret, struct problem *p);
 
 /* One line of /etc/subuid or /etc/subgid, "name:first:count", without its newline. 0, -ENOENT for a
  * blank line or a comment, or -EBADMSG. Public for its fuzzer. */

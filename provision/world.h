@@ -11,9 +11,14 @@
 /* What to ask. */
 struct world {
     bool offline;              /* neither name services nor processes: an image, a chroot */
-    bool skip_processes;       /* there is no /proc at all; said once, as a warning */
+    bool skip_processes;       /* do not ask for processes */
+    bool no_proc;              /* there is no /proc at all; said once, as a warning */
+    bool no_names;             /* there is no name service but the files */
     const char *const *places; /* directories whose files must not carry the ids, NULL-terminated,
                                   or NULL */
+    struct findings *unseen;   /* where to warn, once each, of what could not be looked at: no
+                                  /proc, other file systems below the places. NULL: where the
+                                  range's findings go, and nowhere in a search for a base */
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *userdata;
 };

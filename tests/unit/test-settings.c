@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * [pool NAME] sections: every key, every default, every wrong value and what is said of it; and the
- * list of findings. Writes into a temporary directory.
+ * [pool NAME] sections: every key, every default, every wrong value and what is said of it; the
+ * shipped profiles; and the list of findings. Writes into a temporary directory.
  */
 #include "provision/settings.h"
 
 #include "common/cleanup.h"
 #include "provision/findings.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -376,6 +378,89 @@ static void test_long_texts(void **state)
     REFUSE(text, "[aaaa", "...]", "no such section");
 }
 
+/* The profile by name, alone. */
+static struct settings read_profile(const char *name)
+{
+    _cleanup_(config_freep) struct config *config = NULL;
+    char profile[PATH_MAX], link[128];
+    struct settings s = {0};
+    struct problem p = {0};
+
+    snprintf(profile, sizeof(profile), "%s/data/pools.d/%s", UIDPOOL_SOURCE, name);
+    snprintf(link, sizeof(link), "%s/uidpool.conf.d/%s", directory, name);
+    assert_int_equal(symlink(profile, link), 0);
+    if (config_read(NULL, directory, &config, &p) != UIDPOOL_OK ||
+        settings_read(config, &s, &p) != UIDPOOL_OK)
+        fail_msg("%s: %s", name, p.text);
+    assert_int_equal(unlink(link), 0);
+    return s;
+}
+
+/* What the shipped profiles promise to the toolstacks. */
+static void test_profiles(void **state)
+{
+    struct settings s;
+
+    (void)state;
+    put("");
+    s = read_profile("libxl.conf");
+    assert_int_equal(s.n, 1);
+    assert_string_equal(s.pools->name, "xen-qemuuser");
+    assert_true(s.pools->base_auto);
+    assert_int_equal(s.pools->size, 32752);
+    assert_int_equal(s.pools->policy, UIDPOOL_POLICY_DOMID);
+    assert_false(s.pools->group_per_uid);
+    assert_true(s.pools->follow);
+    assert_false(s.pools->resolve);
+    assert_int_equal(s.pools->accounts, ACCOUNTS_RANGE_BASE | ACCOUNTS_REAPER);
+    assert_string_equal(s.pools->prefix, "xen-qemuuser");
+    assert_string_equal(s.pools->range_base, "xen-qemuuser-range-base");
+    settings_clear(&s);
+
+    s = read_profile("xapi.conf");
+    assert_int_equal(s.n, 2);
+    assert_string_equal(s.pools[0].range_base, "qemu_base");
+    assert_string_equal(s.pools[1].range_base, "swtpm_base");
+    for (size_t i = 0; i < s.n; i++) {
+        assert_int_equal(s.pools[i].size, 32752);
+        assert_int_equal(s.pools[i].policy, UIDPOOL_POLICY_DOMID);
+        assert_true(s.pools[i].group_per_uid);
+        assert_int_equal(s.pools[i].accounts, ACCOUNTS_RANGE_BASE);
+    }
+    settings_clear(&s);
+
+    s = read_profile("vmm.conf");
+    assert_int_equal(s.n, 1);
+    assert_int_equal(s.pools->size, 65536);
+    assert_int_equal(s.pools->policy, UIDPOOL_POLICY_NEXT);
+    assert_true(s.pools->group_per_uid);
+    assert_int_equal(s.pools->accounts, 0);
+    settings_clear(&s);
+}
+
+/* All that there are, on one host. */
+static void test_profiles_together(void **state)
+{
+    char all[64], link[96];
+    struct problem p = {0};
+    struct config *config = NULL;
+    struct settings s = {0};
+
+    (void)state;
+    snprintf(all, sizeof(all), "%s/all", directory);
+    snprintf(link, sizeof(link), "%s/uidpool.conf.d", all);
+    assert_int_equal(mkdir(all, 0700), 0);
+    assert_int_equal(symlink(UIDPOOL_SOURCE "/data/pools.d", link), 0);
+    if (config_read(NULL, all, &config, &p) != UIDPOOL_OK ||
+        settings_read(config, &s, &p) != UIDPOOL_OK)
+        fail_msg("%s", p.text);
+    assert_true(s.n >= 4);
+    settings_clear(&s);
+    config_free(config);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(rmdir(all), 0);
+}
+
 static void test_login_names(void **state)
 {
     (void)state;
@@ -415,8 +500,13 @@ static void test_findings(void **state)
 
 static int make_directory(void **state)
 {
+    char path[64];
+
     (void)state;
-    return mkdtemp(directory) ? 0 : -1;
+    if (!mkdtemp(directory))
+        return -1;
+    snprintf(path, sizeof(path), "%s/uidpool.conf.d", directory);
+    return mkdir(path, 0700);
 }
 
 static int remove_directory(void **state)
@@ -426,6 +516,8 @@ static int remove_directory(void **state)
     (void)state;
     snprintf(path, sizeof(path), "%s/uidpool.conf", directory);
     (void)unlink(path);
+    snprintf(path, sizeof(path), "%s/uidpool.conf.d", directory);
+    (void)rmdir(path);
     return rmdir(directory);
 }
 
@@ -443,6 +535,8 @@ int main(void)
         cmocka_unit_test(test_one_account_twice),
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_profiles),
+        cmocka_unit_test(test_profiles_together),
         cmocka_unit_test(test_login_names),
         cmocka_unit_test(test_findings),
     };

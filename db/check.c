@@ -14,6 +14,9 @@ static const char *const invariants[] = {
     "SELECT printf('pool %s meets the reaper''s uids', name) FROM pool, ledger "
     "WHERE reaper_first < base + size AND reaper_first + reaper_count > base",
 
+    "SELECT printf('pool %s is being provisioned, but not retired', name) FROM pool "
+    "WHERE provisioning AND NOT retired",
+
     "SELECT printf('leases at uid %d and %d overlap', uid, nx) FROM "
     "(SELECT uid, count, lead(uid) OVER (ORDER BY uid) AS nx FROM lease) WHERE uid + count > nx",
 
@@ -38,6 +41,14 @@ static const char *const invariants[] = {
     "FROM lease AS l JOIN reservation AS r ON r.uid = (SELECT max(uid) FROM reservation "
     "WHERE uid < l.uid + l.count) WHERE r.uid + r.count > l.uid AND l.state = 'leased' "
     "AND (l.name IS NOT r.name OR l.uid <> r.uid OR l.count <> r.count)",
+
+    "SELECT printf('uid %d is the account %s, but not reserved for it', a.uid, a.name) "
+    "FROM account AS a WHERE NOT EXISTS (SELECT 1 FROM reservation AS r WHERE r.uid = a.uid "
+    "AND r.count = 1 AND r.name = a.name AND r.pool = a.pool)",
+
+    "SELECT printf('the account %s is %s, but history says otherwise', name, state) "
+    "FROM account AS a WHERE 'account-' || state IS NOT (SELECT what FROM history AS h "
+    "WHERE h.uid = a.uid AND h.name = a.name AND what LIKE 'account-%' ORDER BY id DESC LIMIT 1)",
 
     "SELECT printf('free stretch %d-%d meets a lease', first, last) FROM free "
     "WHERE (SELECT uid + count FROM lease WHERE uid <= last ORDER BY uid DESC LIMIT 1) > first",

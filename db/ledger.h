@@ -92,7 +92,8 @@ int ledger_claim_uids(struct ledger *l, uid_t first, uint32_t count);
 enum uidpool_status ledger_reaper_range(struct ledger *l, uid_t *ret_first, uint32_t *ret_count,
                                         struct problem *p);
 
-/* Pools. Counts (leased, free, ...) are filled by ledger_pool_count() alone. */
+/* Pools. Counts (leased, free, ...) are filled by ledger_pool_count() alone. A pool that is
+ * inserted as `provisioning` must be `retired` as well. */
 enum uidpool_status ledger_pool_insert(struct ledger *l, const struct uidpool_pool *pool,
                                        struct problem *p);
 enum uidpool_status ledger_pool_by_name(struct ledger *l, const char *name,
@@ -109,16 +110,18 @@ enum uidpool_status ledger_pool_set_retired(struct ledger *l, int64_t id, bool r
 enum uidpool_status ledger_pool_set_next(struct ledger *l, int64_t id, uid_t next,
                                          struct problem *p);
 
-/* Policy, gid rule, quarantine, follow and resolve become the pool's; `detail` says what changes,
- * for the history. The name and the range never change. */
+/* Policy, gid rule, quarantine, follow and resolve become the pool's; the ledger itself notes in
+ * its history what changed. The name and the range never change. */
 enum uidpool_status ledger_pool_update(struct ledger *l, const struct uidpool_pool *pool,
-                                       const char *detail, struct problem *p);
-/* A pool that was inserted as `provisioning` may give leases from now on. */
+                                       struct problem *p);
+/* A pool that was inserted as `provisioning` may give leases from now on: neither that nor retired
+ * any more. UIDPOOL_CONFLICT if it is not being provisioned. */
 enum uidpool_status ledger_pool_finish(struct ledger *l, int64_t id, struct problem *p);
 
 /*
  * Accounts of single uids: made by uidpool-provision on a reserved uid of a pool, never deleted.
- * While one is there its reservation, which has the same name, cannot end.
+ * While one is there its reservation, which has the same name, cannot end. Its uid is leased, to
+ * that name, only while it is PRESENT.
  */
 enum ledger_account_state {
     LEDGER_ACCOUNT_ADDING = 1, /* to be made in the account files */
@@ -143,6 +146,9 @@ enum uidpool_status ledger_account_insert(struct ledger *l, const struct ledger_
  * ADDING; UIDPOOL_CONFLICT for everything else. */
 enum uidpool_status ledger_account_set_state(struct ledger *l, const char *name,
                                              enum ledger_account_state state, struct problem *p);
+/* UIDPOOL_NOT_FOUND: there is none. */
+enum uidpool_status ledger_account_by_name(struct ledger *l, const char *name,
+                                           struct ledger_account *ret, struct problem *p);
 /* In order of name. */
 enum uidpool_status ledger_account_each(struct ledger *l,
                                         bool (*each)(const struct ledger_account *, void *),

@@ -7,8 +7,9 @@
 
 #include <string.h>
 
-#define POOL_SELECT \
-    "SELECT base, size, name, policy, gid, quarantine, follow, resolve, retired, next FROM pool "
+#define POOL_SELECT                                                                      \
+    "SELECT base, size, name, policy, gid, quarantine, follow, resolve, retired, next, " \
+    "provisioning FROM pool "
 
 static enum uidpool_status read_pool(struct ledger *l, sqlite3_stmt *stmt, struct uidpool_pool *ret,
                                      struct problem *p)
@@ -33,6 +34,7 @@ static enum uidpool_status read_pool(struct ledger *l, sqlite3_stmt *stmt, struc
     pool.resolve = sqlite3_column_int(stmt, 7) != 0;
     pool.retired = sqlite3_column_int(stmt, 8) != 0;
     pool.next_uid = (uid_t)sqlite3_column_int64(stmt, 9);
+    pool.provisioning = sqlite3_column_int(stmt, 10) != 0;
     *ret = pool;
     return UIDPOOL_OK;
 }
@@ -44,15 +46,16 @@ enum uidpool_status ledger_pool_insert(struct ledger *l, const struct uidpool_po
     enum uidpool_status status = statement_get(
         l,
         "INSERT INTO pool (base, size, name, policy, quarantine, follow, resolve, next, "
-        "created_at, gid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "created_at, gid, retired, provisioning) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &stmt, p);
 
     if (status != UIDPOOL_OK)
         return status;
-    statement_bind(stmt, "iittiiiiio", (int64_t)pool->base, (int64_t)pool->size, pool->name,
+    statement_bind(stmt, "iittiiiiioii", (int64_t)pool->base, (int64_t)pool->size, pool->name,
                    uidpool_policy_name(pool->policy), (int64_t)pool->quarantine,
                    (int64_t)pool->follow, (int64_t)pool->resolve, (int64_t)pool->base,
-                   clock_wall_usec(), pool->group_per_uid ? ABSENT : (int64_t)pool->gid);
+                   clock_wall_usec(), pool->group_per_uid ? ABSENT : (int64_t)pool->gid,
+                   (int64_t)pool->retired, (int64_t)pool->provisioning);
     return statement_run(l, stmt, NULL, p);
 }
 
@@ -183,6 +186,41 @@ enum uidpool_status ledger_pool_set_next(struct ledger *l, int64_t id, uid_t nex
                                          struct problem *p)
 {
     return update(l, "UPDATE pool SET next = ? WHERE base = ?", next, id, p);
+}
+
+enum uidpool_status ledger_pool_update(struct ledger *l, const struct uidpool_pool *pool,
+                                       struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status =
+        statement_get(l,
+                      "UPDATE pool SET policy = ?, gid = ?, quarantine = ?, follow = ?, "
+                      "resolve = ? WHERE base = ?",
+                      &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "toiiii", uidpool_policy_name(pool->policy),
+                   pool->group_per_uid ? ABSENT : (int64_t)pool->gid, (int64_t)pool->quarantine,
+                   (int64_t)pool->follow, (int64_t)pool->resolve, pool->id);
+    return statement_run(l, stmt, NULL, p);
+}
+
+enum uidpool_status ledger_pool_finish(struct ledger *l, int64_t id, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status = statement_get(
+        l, "UPDATE pool SET retired = 0, provisioning = 0 WHERE base = ? AND provisioning", &stmt,
+        p);
+    int changed = 0;
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "i", id);
+    status = statement_run(l, stmt, &changed, p);
+    if (status == UIDPOOL_OK && changed == 0)
+        return problem_set(p, UIDPOOL_CONFLICT, "the pool is not being provisioned any more");
+    return status;
 }
 
 /* A free stretch found by `stmt`, cut to what is not before `from`, if `count` fit in. */

@@ -22,7 +22,7 @@ BOOT = "b" * 32
 OTHER_BOOT = "a" * 32
 BASE = 2114715648
 REAPER = 2147287040
-TABLES = ["ledger", "pool", "reservation", "lease", "evidence", "history", "free"]
+TABLES = ["ledger", "pool", "reservation", "lease", "evidence", "history", "free", "account"]
 SHELL = shutil.which("sqlite3")
 STEPS = sorted(glob.glob(os.path.join(TOP, "db/schema/*.sql")))
 
@@ -35,18 +35,21 @@ def history(db, what, uid):
 class Ledger:
     """A ledger in a file, and what a program does with it when all goes well."""
 
-    def __init__(self, path):
+    def __init__(self, path, steps=STEPS):
         self.path = path
         self.boot, self.now = BOOT, 10**9
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.create_function("uidpool_boot_id", 0, lambda: self.boot)
         self.db.create_function("uidpool_boot_usec", 0, lambda: self.now)
-        for step in STEPS:
-            with open(step, encoding="utf-8") as file:
-                self.db.executescript(file.read())
+        self.take(steps)
         self.run("INSERT INTO ledger VALUES (1, ?, 16, 0)", REAPER)
         self.add_pool("p", BASE)
         self.add_pool("q", BASE + 1000)
+
+    def take(self, steps):
+        for step in steps:
+            with open(step, encoding="utf-8") as file:
+                self.db.executescript(f"BEGIN; {file.read()} COMMIT;")
 
     def run(self, sql, *values):
         return self.db.execute(sql, values)
@@ -61,6 +64,11 @@ class Ledger:
         self.run("INSERT INTO pool (base, size, name, policy, gid, quarantine, follow, resolve,"
                  " next, created_at) VALUES (?, ?, ?, 'next', ?, ?, 0, 0, ?, 0)",
                  base, size, name, base, quarantine, base)
+
+    def begin_pool(self, name, base, size=40):
+        self.run("INSERT INTO pool (base, size, name, policy, gid, quarantine, follow, resolve,"
+                 " retired, provisioning, next, created_at)"
+                 " VALUES (?, ?, ?, 'next', ?, 60, 0, 0, 1, 1, ?, 0)", base, size, name, base, base)
 
     def lease(self, uid, count=1, domid=None, name=None, state="leased", pool=BASE):
         number = self.next_id()
@@ -85,6 +93,15 @@ class Ledger:
 
     def reserve(self, uid, name, count=1, pool=BASE):
         self.run("INSERT INTO reservation VALUES (?, ?, ?, ?, 0)", uid, count, pool, name)
+
+    def add_account(self, uid, name, state="present", pool=BASE):
+        """An account in this state, by the edges that lead there."""
+        self.reserve(uid, name, pool=pool)
+        self.run("INSERT INTO account (name, uid, gid, pool, state, created_at)"
+                 " VALUES (?, ?, ?, ?, 'adding', 0)", name, uid, uid, pool)
+        for step in ("present", "removing", "removed"):
+            if self.one("SELECT state FROM account WHERE name = ?", name) != state:
+                self.run("UPDATE account SET state = ? WHERE name = ?", step, name)
 
     def dump(self):
         return {table: self.run(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES}
@@ -547,6 +564,250 @@ class Journal(RuleCase):
         self.l.step(BASE + 5, "quarantined", self.proof, 0)
         with self.assertRaisesRegex(sqlite3.Error, "present step"):
             self.l.prove(BASE + 5)
+
+
+class Provisioning(RuleCase):
+    NEW = BASE + 2000
+    INSERT = ("INSERT INTO pool (base, size, name, policy, gid, quarantine, follow, resolve,"
+              " retired, provisioning, next, created_at)"
+              " VALUES ({new}, 40, 'x', 'next', 1, 0, 0, 0, {retired}, {provisioning}, {new}, 0)")
+
+    def test_begins_retired(self):
+        for retired, provisioning in ((0, 1), (0, 2), (1, 2), (1, -1), ("NULL", 1), (1, "NULL"),
+                                      (0, "NULL"), (0, "'1'"), (0, 1.0), (0, "'x'")):
+            self.refused(self.INSERT.format(new=self.NEW, retired=retired,
+                                            provisioning=provisioning))
+        self.refused(self.INSERT.format(new=self.NEW, retired=0, provisioning=1), "provisioned")
+        self.l.run(self.INSERT.format(new=self.NEW, retired=1, provisioning=1))
+        self.assertEqual(history(self.l.db, "pool-added", self.NEW), 1)
+        self.free_is_right()
+
+    def test_gives_nothing(self):
+        self.l.begin_pool("x", self.NEW)
+        self.refused(f"INSERT INTO lease VALUES ({self.NEW}, 1, {self.l.next_id()}, {self.NEW}, 1,"
+                     f" 1, NULL, NULL, 'leased', 0, 0, NULL, '{BOOT}', 0, 0, NULL, NULL)",
+                     "no pool in use")
+        self.refused(f"INSERT INTO reservation VALUES ({self.NEW}, 1, {self.NEW}, 'r', 0)",
+                     "no pool in use")
+
+    def test_ends_by_coming_into_use(self):
+        self.l.begin_pool("x", self.NEW)
+        this = f"WHERE base = {self.NEW}"
+        for change in ("retired = 0", "provisioning = 0", "retired = NULL", "provisioning = NULL",
+                       "retired = 0, provisioning = NULL", "retired = NULL, provisioning = 0",
+                       "retired = NULL, provisioning = NULL", "retired = 0, provisioning = 1",
+                       "retired = 1, provisioning = 0", "provisioning = 2", "provisioning = -1",
+                       "provisioning = 'x'"):
+            self.refused(f"UPDATE pool SET {change} {this}")
+        self.refused(f"UPDATE pool SET retired = 0 {this}", "being provisioned")
+        self.refused(f"UPDATE pool SET provisioning = 0 {this}", "being provisioned")
+        # What changes nothing, or other things, is fine.
+        self.l.run(f"UPDATE pool SET retired = 1, provisioning = 1, next = next + 1 {this}")
+        self.l.run(f"UPDATE pool SET retired = 0, provisioning = 0 {this}")
+        self.assertEqual(history(self.l.db, "pool-finished", self.NEW), 1)
+        self.assertEqual(history(self.l.db, "pool-revived", self.NEW), 0)
+        self.l.lease(self.NEW, domid=1, pool=self.NEW)
+        self.free_is_right()
+
+    def test_never_begins_again(self):
+        self.l.begin_pool("x", self.NEW)
+        self.l.run(f"UPDATE pool SET retired = 0, provisioning = 0 WHERE base = {self.NEW}")
+        for retired in (0, 1):
+            for pool in (BASE, self.NEW):
+                self.l.run(f"UPDATE pool SET retired = {retired} WHERE base = {pool}")
+                for change in ("provisioning = 1", "provisioning = 1, retired = 1",
+                               "provisioning = NULL", "provisioning = 2, retired = 1"):
+                    self.refused(f"UPDATE pool SET {change} WHERE base = {pool}", "once")
+        for pool in (BASE, self.NEW):
+            self.l.run(f"UPDATE pool SET retired = 0 WHERE base = {pool}")
+            self.assertEqual(history(self.l.db, "pool-retired", pool), 1)
+            self.assertEqual(history(self.l.db, "pool-revived", pool), 1)
+
+    def changed(self, change):
+        """What history says of it."""
+        before = self.l.next_id()
+        self.l.run(f"UPDATE pool SET {change} WHERE base = {BASE}")
+        return self.l.run("SELECT what, pool, detail FROM history WHERE id >= ?", before).fetchall()
+
+    def test_every_change_is_noted(self):
+        for change, detail in (
+                ("policy = 'domid'", "policy next -> domid"),
+                ("gid = 7", f"gid {BASE} -> 7"), ("gid = NULL", "gid 7 -> per-uid"),
+                ("gid = 8", "gid per-uid -> 8"),
+                ("quarantine = 30", "quarantine 60 -> 30"), ("follow = 1", "follow no -> yes"),
+                ("resolve = 1", "resolve no -> yes"),
+                ("policy = 'next', gid = NULL, quarantine = 0, follow = 0, resolve = 0, next = next",
+                 "policy domid -> next, gid 8 -> per-uid, quarantine 30 -> 0, follow yes -> no,"
+                 " resolve yes -> no")):
+            self.assertEqual(self.changed(change), [("pool-changed", BASE, detail)])
+        for change in ("policy = 'next'", "gid = NULL", "next = next + 1", "retired = 0",
+                       "provisioning = 0"):
+            self.assertEqual(self.changed(change), [])
+        self.assertEqual(self.changed("retired = 1, quarantine = 9")[0][0][:5], "pool-")
+        self.assertEqual(history(self.l.db, "pool-retired", BASE), 1)
+        self.assertEqual(history(self.l.db, "pool-changed", BASE), 9)
+
+    def test_no_change_without_the_ledgers_functions(self):
+        before = self.l.dump()
+        with sqlite3.connect(self.l.path, isolation_level=None) as shell:
+            for change in ("policy = 'domid'", "gid = 7", "gid = NULL", "quarantine = 30",
+                           "follow = 1", "resolve = 1", "retired = 1"):
+                with self.assertRaisesRegex(sqlite3.Error, "uidpool_boot_id"):
+                    shell.execute(f"UPDATE pool SET {change} WHERE base = {BASE}")
+        self.assertEqual(before, self.l.dump())
+
+
+class Accounts(RuleCase):
+    INSERT = ("INSERT INTO account (name, uid, gid, pool, state, created_at)"
+              " VALUES ({name}, {uid}, {gid}, {pool}, {state}, {created_at})")
+    STATES = ("adding", "present", "removing", "removed")
+    EDGES = {("adding", "present"), ("present", "removing"), ("removing", "removed"),
+             ("adding", "removing"), ("removed", "adding")}
+
+    def insert(self, **change):
+        return self.INSERT.format(**{"name": "'alice'", "uid": BASE + 5, "gid": 9, "pool": BASE,
+                                     "state": "'adding'", "created_at": 0, **change})
+
+    def test_needs_its_own_reservation(self):
+        long, longer = "a" * 31, "a" * 32
+        for uid, name, count in ((5, "alice", 1), (6, "bob", 1), (7, "carol", 3), (11, long, 1),
+                                 (12, longer, 1)):
+            self.l.reserve(BASE + uid, name, count)
+        for change in ({"name": "'bob'"}, {"uid": BASE + 6}, {"uid": BASE + 4}, {"name": "'dora'"},
+                       {"name": "'Alice'"},
+                       {"name": "'carol'", "uid": BASE + 7}, {"name": "'carol'", "uid": BASE + 8},
+                       {"pool": BASE + 1000}, {"pool": 5}):
+            self.refused(self.insert(**change), "not reserved for that name")
+        for change in ({"name": f"'{longer}'", "uid": BASE + 12}, {"gid": 0}, {"gid": -1},
+                       {"gid": 2**31}, {"gid": "NULL"}, {"uid": "NULL"}, {"name": "NULL"},
+                       {"pool": "NULL"}, {"created_at": "NULL"}, {"gid": "'x'"}):
+            self.refused(self.insert(**change))
+        self.l.run(self.insert())
+        self.l.run(self.insert(name=f"'{long}'", uid=BASE + 11))
+        self.assertEqual(history(self.l.db, "account-adding", BASE + 5), 1)
+        self.assertEqual(self.l.run("SELECT pool, lease, uid, count, name FROM history WHERE id = ?",
+                                    self.l.next_id() - 1).fetchone(),
+                         (BASE, None, BASE + 11, 1, long))
+
+    def test_name_and_uid_are_taken(self):
+        self.l.add_account(BASE + 5, "alice")
+        self.l.add_account(BASE + 6, "bob")
+        self.refused(self.insert(), "of that name exists")
+        # A reservation cannot give two accounts one uid; a trigger that is gone could.
+        self.l.run("DROP TRIGGER reservation_insert")
+        self.l.run("DROP TRIGGER reservation_update")
+        self.l.run("DROP TRIGGER take_uids_insert")
+        self.l.run("CREATE TRIGGER take_uids_insert INSTEAD OF INSERT ON take_uids"
+                   " BEGIN SELECT 1; END")
+        self.l.run(f"UPDATE reservation SET name = 'dora' WHERE uid = {BASE + 5}")
+        self.refused(self.insert(name="'dora'"), "has that uid")
+
+    def test_has_no_other_key(self):
+        # In a table with a rowid an INSERT OR REPLACE of that would delete another account.
+        self.l.add_account(BASE + 5, "alice")
+        self.l.reserve(BASE + 6, "bob")
+        for key in ("rowid", "_rowid_", "oid"):
+            self.refused(self.insert(name="'bob'", uid=BASE + 6)
+                         .replace("(name", f"({key}, name").replace("VALUES (", "VALUES (1, "))
+            self.refused(f"UPDATE account SET {key} = 77")
+
+    def test_begins_as_adding(self):
+        self.l.reserve(BASE + 5, "alice")
+        for state in ("'present'", "'removing'", "'removed'", "NULL", "''", "'ADDING'"):
+            self.refused(self.insert(state=state), "first to be added")
+
+    def test_what_never_changes(self):
+        self.l.add_account(BASE + 5, "alice")
+        self.l.add_account(BASE + 6, "bob")
+        self.l.reserve(BASE + 7, "carol")
+        for change in ("name = 'carol'", "name = 'bob'", "name = NULL", f"uid = {BASE + 7}",
+                       f"uid = {BASE + 6}", f"name = 'carol', uid = {BASE + 7}", "gid = gid + 1",
+                       f"pool = {BASE + 1000}", "created_at = 9", "uid = NULL", "gid = NULL"):
+            self.refused(f"UPDATE account SET {change} WHERE name = 'alice'", "never change")
+            self.refused(f"UPDATE account SET {change}, state = 'removing' WHERE name = 'alice'",
+                         "never change")
+
+    def test_edges(self):
+        for number, (old, new) in enumerate((a, b) for a in self.STATES for b in self.STATES):
+            uid = BASE + number
+            self.l.add_account(uid, f"n{number}", old)
+            self.assertEqual(self.l.one("SELECT state FROM account WHERE uid = ?", uid), old)
+            sql = f"UPDATE account SET state = '{new}' WHERE uid = {uid}"
+            with self.subTest(old=old, new=new):
+                before = history(self.l.db, f"account-{new}", uid)
+                if (old, new) in self.EDGES:
+                    self.l.run(sql)
+                    self.assertEqual(history(self.l.db, f"account-{new}", uid), before + 1)
+                else:
+                    self.refused(sql, "no such edge")
+        for state in ("NULL", "''", "'x'", "5"):
+            self.refused(f"UPDATE account SET state = {state}", "no such edge")
+
+    def test_never_deleted(self):
+        for number, state in enumerate(self.STATES):
+            self.l.add_account(BASE + number, f"n{number}", state)
+            self.refused(f"DELETE FROM account WHERE uid = {BASE + number}", "never deleted")
+        self.refused("DELETE FROM account", "never deleted")
+
+    def test_its_reservation_stays(self):
+        for number, state in enumerate(self.STATES):
+            self.l.add_account(BASE + number, f"n{number}", state)
+            self.refused(f"DELETE FROM reservation WHERE uid = {BASE + number}", "user remove")
+            self.refused(f"INSERT INTO reservation VALUES ({BASE + 20}, 1, {BASE}, 'n{number}', 0)",
+                         "name exists")
+            self.refused(f"INSERT INTO reservation VALUES ({BASE + number}, 1, {BASE}, 'x', 0)",
+                         "reserved")
+        self.l.reserve(BASE + 10, "other")
+        self.l.run("DELETE FROM reservation WHERE name = 'other'")
+        self.free_is_right()
+
+    def test_leased_only_while_it_is_present(self):
+        for number, state in enumerate(self.STATES):
+            uid, name = BASE + number, f"n{number}"
+            self.l.add_account(uid, name, state)
+            if state != "present":
+                self.refused("INSERT INTO lease (uid, count, id, pool, gid, name, state, boot,"
+                             f" leased_at, since) VALUES ({uid}, 1, {self.l.next_id()}, {BASE}, 1,"
+                             f" '{name}', 'leased', '{BOOT}', 0, 0)", "not there to be used")
+                # What a stranger does there is worth a hold all the same.
+                self.l.lease(uid, state="held")
+            else:
+                self.l.lease(uid, name=name)
+        self.free_is_right()
+
+
+class Upgrade(unittest.TestCase):
+    """Each step on a ledger of the step before that is in use."""
+
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="uidpool-rules-")
+        self.addCleanup(self.dir.cleanup)
+        self.l = Ledger(os.path.join(self.dir.name, "ledger.db"), STEPS[:1])
+        self.addCleanup(self.l.db.close)
+
+    def test_from_1(self):
+        self.l.lease(BASE + 5, 2, domid=5)
+        self.l.lease(BASE + 9, domid=9)
+        self.l.step(BASE + 9, "revoking")
+        self.l.lease(BASE + 12, state="held")
+        self.l.reserve(BASE + 20, "r", 3)
+        self.l.run(f"UPDATE pool SET retired = 1 WHERE base = {BASE + 1000}")
+        old = [table for table in TABLES if table != "account"]
+        before = {table: self.l.run(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in old}
+        self.l.take(STEPS[1:])
+        after = self.l.dump()
+        self.assertEqual([row + (0,) for row in before.pop("pool")], after.pop("pool"))
+        self.assertEqual(after.pop("account"), [])
+        self.assertEqual(before, after)
+        # And it goes on.
+        self.l.step(BASE + 9, "quarantined", self.l.prove(BASE + 9), self.l.now)
+        self.l.run(f"DELETE FROM lease WHERE uid = {BASE + 9}")
+        self.l.run(f"UPDATE pool SET retired = 0 WHERE base = {BASE + 1000}")
+        self.l.add_account(BASE + 30, "alice")
+        fresh = Ledger(os.path.join(self.dir.name, "fresh.db"))
+        self.addCleanup(fresh.db.close)
+        schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2"
+        self.assertEqual(self.l.run(schema).fetchall(), fresh.run(schema).fetchall())
 
 
 class FreeStretches(RuleCase):

@@ -729,6 +729,267 @@ static void test_writers_queue(void **state)
 }
 
 /*
+ * Pools that are being provisioned.
+ */
+
+struct newest {
+    char what[32];
+    char detail[256];
+};
+
+static bool note_newest(const struct uidpool_event *event, void *userdata)
+{
+    struct newest *newest = userdata;
+
+    (void)snprintf(newest->what, sizeof(newest->what), "%s", event->what);
+    (void)snprintf(newest->detail, sizeof(newest->detail), "%s",
+                   event->detail ? event->detail : "");
+    return true;
+}
+
+/* The newest event. */
+static struct newest newest(struct ledger *l)
+{
+    struct uidpool_history_query query = UIDPOOL_HISTORY_QUERY_INIT;
+    struct newest found = {0};
+    struct problem p = {0};
+
+    query.limit = 1;
+    OK(ledger_history_each(l, &query, note_newest, &found, &p));
+    return found;
+}
+
+static struct uidpool_pool begin_pool(struct ledger *l)
+{
+    struct uidpool_pool pool = {.name = "p",
+                                .base = BASE,
+                                .size = 40,
+                                .policy = UIDPOOL_POLICY_NEXT,
+                                .gid = BASE,
+                                .next_uid = BASE,
+                                .retired = true,
+                                .provisioning = true};
+    struct problem p = {0};
+
+    OK(ledger_begin(l, &p));
+    OK(ledger_pool_insert(l, &pool, &p));
+    OK(ledger_commit(l, &p));
+    OK(ledger_pool_by_name(l, "p", &pool, &p));
+    return pool;
+}
+
+static void test_a_pool_that_is_being_provisioned(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_pool pool = begin_pool(f->l);
+    struct uidpool_reservation r = {.name = "r", .pool_id = pool.id, .uid = BASE + 1, .count = 1};
+    struct problem p = {0};
+
+    assert_true(pool.retired && pool.provisioning);
+    assert_string_equal(newest(f->l).what, "pool-added");
+    for (int i = 0; i < 2; i++) {
+        OK(ledger_begin(f->l, &p));
+        assert_int_equal(i == 0 ? ledger_pool_set_retired(f->l, pool.id, false, &p)
+                                : ledger_reservation_insert(f->l, &r, &p),
+                         UIDPOOL_CONFLICT);
+        ledger_rollback(f->l);
+    }
+
+    OK(ledger_begin(f->l, &p));
+    OK(ledger_pool_finish(f->l, pool.id, &p));
+    OK(ledger_commit(f->l, &p));
+    OK(ledger_pool_by_id(f->l, pool.id, &pool, &p));
+    assert_true(!pool.retired && !pool.provisioning);
+    assert_string_equal(newest(f->l).what, "pool-finished");
+
+    /* Neither twice nor as a way to bring a retired one back. */
+    OK(ledger_begin(f->l, &p));
+    assert_int_equal(ledger_pool_finish(f->l, pool.id, &p), UIDPOOL_CONFLICT);
+    OK(ledger_pool_set_retired(f->l, pool.id, true, &p));
+    assert_int_equal(ledger_pool_finish(f->l, pool.id, &p), UIDPOOL_CONFLICT);
+    ledger_rollback(f->l);
+    check_is_clean(f->l);
+}
+
+static void test_a_provisioned_pool_gives_nothing_if_it_is_not_retired(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_pool pool = {.name = "p",
+                                .base = BASE,
+                                .size = 40,
+                                .policy = UIDPOOL_POLICY_NEXT,
+                                .gid = BASE,
+                                .provisioning = true};
+    struct problem p = {0};
+
+    OK(ledger_begin(f->l, &p));
+    assert_int_equal(ledger_pool_insert(f->l, &pool, &p), UIDPOOL_CONFLICT);
+    ledger_rollback(f->l);
+}
+
+static void test_a_pool_changes(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_pool pool = add_pool(f->l, "p", BASE, 40), now;
+    struct problem p = {0};
+
+    pool.policy = UIDPOOL_POLICY_DOMID;
+    pool.group_per_uid = true;
+    pool.quarantine = 30;
+    pool.follow = pool.resolve = true;
+    /* Not these. */
+    pool.size = 41;
+    pool.retired = true;
+    (void)snprintf(pool.name, sizeof(pool.name), "q");
+    OK(ledger_begin(f->l, &p));
+    OK(ledger_pool_update(f->l, &pool, &p));
+    OK(ledger_commit(f->l, &p));
+    OK(ledger_pool_by_name(f->l, "p", &now, &p));
+    assert_int_equal(now.policy, UIDPOOL_POLICY_DOMID);
+    assert_int_equal(now.quarantine, 30);
+    assert_true(now.group_per_uid && now.follow && now.resolve);
+    assert_true(now.size == 40 && !now.retired);
+    assert_string_equal(newest(f->l).what, "pool-changed");
+    assert_string_equal(newest(f->l).detail,
+                        "policy next -> domid, gid 2114846720 -> per-uid, "
+                        "quarantine 0 -> 30, follow no -> yes, resolve no -> yes");
+
+    now.group_per_uid = false;
+    now.gid = 4711;
+    OK(ledger_begin(f->l, &p));
+    OK(ledger_pool_update(f->l, &now, &p));
+    OK(ledger_pool_set_next(f->l, pool.id, BASE + 7, &p));
+    OK(ledger_commit(f->l, &p));
+    OK(ledger_pool_by_name(f->l, "p", &now, &p));
+    assert_true(!now.group_per_uid && now.gid == 4711);
+    assert_string_equal(newest(f->l).detail, "gid per-uid -> 4711");
+    check_is_clean(f->l);
+}
+
+/*
+ * Accounts.
+ */
+
+static void reserve(struct ledger *l, const struct uidpool_pool *pool, uid_t uid, const char *name)
+{
+    struct uidpool_reservation r = {.pool_id = pool->id, .uid = uid, .count = 1};
+    struct problem p = {0};
+
+    (void)snprintf(r.name, sizeof(r.name), "%s", name);
+    OK(ledger_reservation_insert(l, &r, &p));
+}
+
+struct names {
+    char text[128];
+    unsigned stop_after;
+};
+
+static bool note_account(const struct ledger_account *account, void *userdata)
+{
+    struct names *names = userdata;
+    size_t length = strlen(names->text);
+
+    (void)snprintf(names->text + length, sizeof(names->text) - length, "%s:%u:%u:%s:%d ",
+                   account->name, account->uid - BASE, account->gid, account->pool,
+                   (int)account->state);
+    return names->stop_after == 0 || --names->stop_after > 0;
+}
+
+static void test_accounts(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_pool pool = add_pool(f->l, "p", BASE, 40);
+    struct ledger_account account = {
+        .name = "web", .pool_id = pool.id, .uid = BASE + 3, .gid = 7, .state = 99};
+    struct ledger_account found = {.uid = 1};
+    struct names names = {"", 0}, one = {"", 1};
+    struct problem p = {0};
+
+    OK(ledger_begin(f->l, &p));
+    assert_int_equal(ledger_account_insert(f->l, &account, &p), UIDPOOL_CONFLICT);
+    ledger_rollback(f->l);
+
+    OK(ledger_begin(f->l, &p));
+    reserve(f->l, &pool, BASE + 3, "web");
+    OK(ledger_account_insert(f->l, &account, &p));
+    account =
+        (struct ledger_account){.name = "db", .pool_id = pool.id, .uid = BASE + 4, .gid = BASE + 4};
+    reserve(f->l, &pool, BASE + 4, "db");
+    OK(ledger_account_insert(f->l, &account, &p));
+    OK(ledger_account_set_state(f->l, "db", LEDGER_ACCOUNT_PRESENT, &p));
+    OK(ledger_commit(f->l, &p));
+
+    OK(ledger_account_each(f->l, note_account, &names, &p));
+    assert_string_equal(names.text, "db:4:2114846724:p:2 web:3:7:p:1 ");
+    OK(ledger_account_each(f->l, note_account, &one, &p));
+    assert_string_equal(one.text, "db:4:2114846724:p:2 ");
+    assert_int_equal(ledger_account_by_name(f->l, "nobody", &found, &p), UIDPOOL_NOT_FOUND);
+    assert_int_equal(found.uid, 1);
+    OK(ledger_account_by_name(f->l, "web", &found, &p));
+    assert_true(found.uid == BASE + 3 && found.pool_id == pool.id);
+    assert_int_equal(found.state, LEDGER_ACCOUNT_ADDING);
+    check_is_clean(f->l);
+}
+
+static void test_states_of_an_account(void **state)
+{
+    static const bool edges[5][5] = {
+        [LEDGER_ACCOUNT_ADDING][LEDGER_ACCOUNT_PRESENT] = true,
+        [LEDGER_ACCOUNT_ADDING][LEDGER_ACCOUNT_REMOVING] = true,
+        [LEDGER_ACCOUNT_PRESENT][LEDGER_ACCOUNT_REMOVING] = true,
+        [LEDGER_ACCOUNT_REMOVING][LEDGER_ACCOUNT_REMOVED] = true,
+        [LEDGER_ACCOUNT_REMOVED][LEDGER_ACCOUNT_ADDING] = true,
+    };
+    static const enum ledger_account_state way[] = {LEDGER_ACCOUNT_PRESENT, LEDGER_ACCOUNT_REMOVING,
+                                                    LEDGER_ACCOUNT_REMOVED, LEDGER_ACCOUNT_ADDING};
+    struct fixture *f = *state;
+    struct uidpool_pool pool = add_pool(f->l, "p", BASE, 40);
+    struct ledger_account account = {.name = "web", .pool_id = pool.id, .uid = BASE, .gid = BASE};
+    struct problem p = {0};
+
+    OK(ledger_begin(f->l, &p));
+    reserve(f->l, &pool, BASE, "web");
+    OK(ledger_account_insert(f->l, &account, &p));
+    assert_int_equal(ledger_account_set_state(f->l, "db", LEDGER_ACCOUNT_PRESENT, &p),
+                     UIDPOOL_NOT_FOUND);
+    OK(ledger_commit(f->l, &p));
+    for (size_t i = 0; i < ELEMENTS_OF(way); i++) {
+        OK(ledger_account_by_name(f->l, "web", &account, &p));
+        for (int to = 0; to <= LEDGER_ACCOUNT_REMOVED; to++) {
+            enum ledger_account_state next = (enum ledger_account_state)to;
+
+            OK(ledger_begin(f->l, &p));
+            assert_int_equal(ledger_account_set_state(f->l, "web", next, &p),
+                             edges[account.state][to] ? UIDPOOL_OK : UIDPOOL_CONFLICT);
+            ledger_rollback(f->l);
+        }
+        OK(ledger_begin(f->l, &p));
+        OK(ledger_account_set_state(f->l, "web", way[i], &p));
+        OK(ledger_commit(f->l, &p));
+    }
+    assert_string_equal(newest(f->l).what, "account-adding");
+    check_is_clean(f->l);
+}
+
+static void test_an_account_keeps_its_reservation(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_pool pool = add_pool(f->l, "p", BASE, 40);
+    struct ledger_account account = {.name = "web", .pool_id = pool.id, .uid = BASE, .gid = BASE};
+    struct problem p = {0};
+
+    OK(ledger_begin(f->l, &p));
+    reserve(f->l, &pool, BASE, "web");
+    OK(ledger_account_insert(f->l, &account, &p));
+    OK(ledger_commit(f->l, &p));
+    OK(ledger_begin(f->l, &p));
+    assert_int_equal(ledger_reservation_delete(f->l, "web", &p), UIDPOOL_CONFLICT);
+    assert_non_null(strstr(p.text, "'uidpool-provision user remove' keeps the uid out of use"));
+    ledger_rollback(f->l);
+    check_is_clean(f->l);
+}
+
+/*
  * Steps of a lease.
  */
 
@@ -1044,6 +1305,12 @@ int main(void)
         TEST(test_commit_is_seen_by_others),
         TEST(test_readers_cannot_write),
         TEST(test_writers_queue),
+        TEST(test_a_pool_that_is_being_provisioned),
+        TEST(test_a_provisioned_pool_gives_nothing_if_it_is_not_retired),
+        TEST(test_a_pool_changes),
+        TEST(test_accounts),
+        TEST(test_states_of_an_account),
+        TEST(test_an_account_keeps_its_reservation),
         TEST(test_every_edge_in_the_ledger),
         TEST(test_a_stale_step_is_refused),
         TEST(test_rested),

@@ -91,6 +91,29 @@ static bool same_rules(const struct uidpool_pool *pool, const struct uidpool_poo
            pool->follow == r->follow && pool->resolve == r->resolve;
 }
 
+enum uidpool_status allocator_pool_check_finished(const struct uidpool_pool *pool,
+                                                  struct problem *p)
+{
+    if (!pool->provisioning)
+        return UIDPOOL_OK;
+    return problem_set(p, UIDPOOL_CONFLICT,
+                       "pool %s is still being provisioned, its accounts are not finished; run "
+                       "'uidpool-provision apply'",
+                       pool->name);
+}
+
+enum uidpool_status allocator_pool_check_active(const struct uidpool_pool *pool, struct problem *p)
+{
+    enum uidpool_status status = allocator_pool_check_finished(pool, p);
+
+    if (status != UIDPOOL_OK || !pool->retired)
+        return status;
+    return problem_set(p, UIDPOOL_CONFLICT,
+                       "pool %s is retired and gives no uids; 'uidpool pool add' with its range "
+                       "brings it back",
+                       pool->name);
+}
+
 /* The name is taken: by the same pool, perhaps retired, or by another. */
 static enum uidpool_status add_again(struct allocator *a, const struct uidpool_pool_request *r,
                                      struct uidpool_pool *pool, struct problem *p)
@@ -103,13 +126,16 @@ static enum uidpool_status add_again(struct allocator *a, const struct uidpool_p
     if (!pool->retired)
         return UIDPOOL_OK;
 
-    enum uidpool_status status = ledger_begin(a->ledger, p);
+    enum uidpool_status status = allocator_pool_check_finished(pool, p);
+    if (status == UIDPOOL_OK)
+        status = ledger_begin(a->ledger, p);
     if (status == UIDPOOL_OK)
         status = ledger_pool_set_retired(a->ledger, pool->id, false, p);
     if (status == UIDPOOL_OK)
         status = ledger_commit(a->ledger, p);
     ledger_rollback(a->ledger);
-    pool->retired = false;
+    if (status == UIDPOOL_OK)
+        pool->retired = false;
     return status;
 }
 
@@ -201,6 +227,8 @@ enum uidpool_status allocator_pool_retire(struct allocator *a, const char *name,
     if (status == UIDPOOL_OK)
         status = ledger_pool_by_name(a->ledger, name, &pool, p);
     if (status == UIDPOOL_OK)
+        status = allocator_pool_check_finished(&pool, p);
+    if (status == UIDPOOL_OK)
         status = ledger_pool_count(a->ledger, &pool, p);
     if (status == UIDPOOL_OK && pool.leased + pool.revoking > 0)
         status = problem_set(p, UIDPOOL_CONFLICT,
@@ -254,40 +282,55 @@ static enum uidpool_status choose_uids(struct allocator *a, const struct uidpool
     return UIDPOOL_OK;
 }
 
-static enum uidpool_status reserve(struct allocator *a, struct uidpool_reservation *want,
-                                   struct problem *p)
+/* The name has a reservation already: is it the one that is wanted? */
+static enum uidpool_status reserve_again(const struct uidpool_reservation *have,
+                                         const struct uidpool_pool *pool,
+                                         const struct uidpool_reservation *want, struct problem *p)
 {
-    struct uidpool_reservation have;
+    if (have->pool_id == pool->id && have->count == want->count &&
+        (want->uid == UIDPOOL_NO_UID || want->uid == have->uid))
+        return UIDPOOL_OK;
+    return problem_set(p, UIDPOOL_CONFLICT,
+                       "%s has %u uids from %u on reserved in pool %s; 'uidpool unreserve %s' ends "
+                       "that",
+                       have->name, have->count, have->uid, have->pool, have->name);
+}
+
+static enum uidpool_status reserve_new(struct allocator *a, const struct uidpool_pool *pool,
+                                       struct uidpool_reservation *want, struct problem *p)
+{
+    enum uidpool_status status = allocator_pool_check_active(pool, p);
+
+    want->pool_id = pool->id;
+    if (status == UIDPOOL_OK)
+        status = choose_uids(a, pool, want, p);
+    if (status == UIDPOOL_OK) {
+        status = ledger_reservation_insert(a->ledger, want, p);
+        if (status == UIDPOOL_CONFLICT)
+            status = explain_reserved(a, want, p);
+    }
+    return status;
+}
+
+enum uidpool_status allocator_reserve_within(struct allocator *a, struct uidpool_reservation *r,
+                                             struct problem *p)
+{
+    struct uidpool_reservation want = *r, have;
     struct uidpool_pool pool;
-    enum uidpool_status status = ledger_pool_by_name(a->ledger, want->pool, &pool, p);
+    enum uidpool_status status = ledger_pool_by_name(a->ledger, want.pool, &pool, p);
 
     if (status != UIDPOOL_OK)
         return status;
-    status = ledger_reservation_by_name(a->ledger, want->name, &have, p);
-    if (status == UIDPOOL_OK) {
-        bool same = have.pool_id == pool.id && have.count == want->count &&
-                    (want->uid == UIDPOOL_NO_UID || want->uid == have.uid);
-
-        *want = have;
-        return same ? UIDPOOL_OK
-                    : problem_set(
-                          p, UIDPOOL_CONFLICT,
-                          "%s has %u uids from %u on reserved in pool %s; 'uidpool unreserve "
-                          "%s' ends that",
-                          have.name, have.count, have.uid, have.pool, have.name);
+    status = ledger_reservation_by_name(a->ledger, want.name, &have, p);
+    if (status == UIDPOOL_OK)
+        status = reserve_again(&have, &pool, &want, p);
+    else if (status == UIDPOOL_NOT_FOUND) {
+        status = reserve_new(a, &pool, &want, p);
+        if (status == UIDPOOL_OK)
+            status = ledger_reservation_by_name(a->ledger, want.name, &have, p);
     }
-    if (status != UIDPOOL_NOT_FOUND)
-        return status;
-    if (pool.retired)
-        return problem_set(p, UIDPOOL_CONFLICT, "pool %s is retired", pool.name);
-    want->pool_id = pool.id;
-    status = choose_uids(a, &pool, want, p);
     if (status == UIDPOOL_OK)
-        status = ledger_reservation_insert(a->ledger, want, p);
-    if (status == UIDPOOL_CONFLICT)
-        status = explain_reserved(a, want, p);
-    if (status == UIDPOOL_OK)
-        status = ledger_reservation_by_name(a->ledger, want->name, want, p);
+        *r = have;
     return status;
 }
 
@@ -304,7 +347,7 @@ enum uidpool_status allocator_reserve(struct allocator *a, const char *name, con
     if (status == UIDPOOL_OK)
         status = ledger_begin(a->ledger, p);
     if (status == UIDPOOL_OK)
-        status = reserve(a, &want, p);
+        status = allocator_reserve_within(a, &want, p);
     if (status == UIDPOOL_OK)
         status = ledger_commit(a->ledger, p);
     ledger_rollback(a->ledger);
@@ -313,11 +356,31 @@ enum uidpool_status allocator_reserve(struct allocator *a, const char *name, con
     return status;
 }
 
+/* May the reservation end? */
+static enum uidpool_status check_unreserved(struct allocator *a,
+                                            const struct uidpool_reservation *r, struct problem *p)
+{
+    struct ledger_account account;
+    struct uidpool_lease lease;
+    char owner[96];
+
+    if (ledger_account_by_name(a->ledger, r->name, &account, NULL) == UIDPOOL_OK)
+        return problem_set(p, UIDPOOL_CONFLICT,
+                           "uid %u is the account %s, so it stays reserved for ever: files may "
+                           "carry it. 'uidpool-provision user remove %s' locks the account",
+                           account.uid, account.name, account.name);
+    if (ledger_lease_at(a->ledger, r->uid, r->count, &lease, NULL) == UIDPOOL_OK)
+        return problem_set(p, UIDPOOL_CONFLICT,
+                           "uid %u, reserved for %s, is %s for %s; wait for its end, or release "
+                           "it",
+                           lease.uid, r->name, uidpool_state_name(lease.state),
+                           lease_owner(&lease, owner, sizeof(owner)));
+    return UIDPOOL_OK;
+}
+
 enum uidpool_status allocator_unreserve(struct allocator *a, const char *name, struct problem *p)
 {
     struct uidpool_reservation r;
-    struct uidpool_lease lease;
-    char owner[96];
     size_t freed;
     enum uidpool_status status = allocator_free_rested(a, NULL, &freed, p);
 
@@ -325,14 +388,8 @@ enum uidpool_status allocator_unreserve(struct allocator *a, const char *name, s
         status = ledger_begin(a->ledger, p);
     if (status == UIDPOOL_OK)
         status = ledger_reservation_by_name(a->ledger, name, &r, p);
-    if (status == UIDPOOL_OK &&
-        ledger_lease_at(a->ledger, r.uid, r.count, &lease, NULL) == UIDPOOL_OK) {
-        status = problem_set(p, UIDPOOL_CONFLICT,
-                             "uid %u, reserved for %s, is %s for %s; wait for its end, or release "
-                             "it",
-                             lease.uid, name, uidpool_state_name(lease.state),
-                             lease_owner(&lease, owner, sizeof(owner)));
-    }
+    if (status == UIDPOOL_OK)
+        status = check_unreserved(a, &r, p);
     if (status == UIDPOOL_OK)
         status = ledger_reservation_delete(a->ledger, name, p);
     if (status == UIDPOOL_OK)

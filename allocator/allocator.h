@@ -79,11 +79,16 @@ enum uidpool_status allocator_pool_add(struct allocator *a,
                                        const struct uidpool_pool_request *request,
                                        struct uidpool_pool *ret, struct problem *p);
 enum uidpool_status allocator_pool_retire(struct allocator *a, const char *name, struct problem *p);
+/* UIDPOOL_CONFLICT if the pool is being provisioned: uidpool-provision alone may go on with it. */
+enum uidpool_status allocator_pool_check_finished(const struct uidpool_pool *pool,
+                                                  struct problem *p);
+/* The same, and if it is retired: it gives nothing. */
+enum uidpool_status allocator_pool_check_active(const struct uidpool_pool *pool, struct problem *p);
 enum uidpool_status allocator_reserve(struct allocator *a, const char *name, const char *pool,
                                       uid_t uid, uint32_t count, struct uidpool_reservation *ret,
                                       struct problem *p);
 /* The same inside a transaction that the caller has begun and will commit. `r` has name, pool, uid
- * (or UIDPOOL_NO_UID) and count; the rest is filled in. */
+ * (or UIDPOOL_NO_UID) and count; the rest is filled in. Rested leases are in the way here. */
 enum uidpool_status allocator_reserve_within(struct allocator *a, struct uidpool_reservation *r,
                                              struct problem *p);
 enum uidpool_status allocator_unreserve(struct allocator *a, const char *name, struct problem *p);

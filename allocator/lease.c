@@ -58,6 +58,7 @@ enum attempt {
 
 struct only_pool {
     struct uidpool_pool pool;
+    struct uidpool_pool unfinished; /* or no id */
     unsigned n;
 };
 
@@ -65,6 +66,8 @@ static bool count_active(const struct uidpool_pool *pool, void *userdata)
 {
     struct only_pool *only = userdata;
 
+    if (pool->provisioning)
+        only->unfinished = *pool;
     if (pool->retired)
         return true;
     only->pool = *pool;
@@ -79,6 +82,8 @@ static enum uidpool_status find_only_pool(struct grant *g)
 
     if (status != UIDPOOL_OK)
         return status;
+    if (only.n == 0 && only.unfinished.id)
+        return allocator_pool_check_active(&only.unfinished, g->problem);
     if (only.n == 0)
         return problem_set(g->problem, UIDPOOL_NOT_FOUND,
                            "there is no pool; 'uidpool pool add' makes one");
@@ -108,12 +113,7 @@ static enum uidpool_status find_pool(struct grant *g)
         status = ledger_pool_by_name(l, request->pool, &g->pool, g->problem);
     else
         status = find_only_pool(g);
-    if (status == UIDPOOL_OK && g->pool.retired)
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
-                           "pool %s is retired and gives no leases; 'uidpool pool add' with its "
-                           "range brings it back",
-                           g->pool.name);
-    return status;
+    return status == UIDPOOL_OK ? allocator_pool_check_active(&g->pool, g->problem) : status;
 }
 
 static struct uidpool_selector owner_of(const struct grant *g)
@@ -211,6 +211,21 @@ static enum uidpool_status explain_taken(struct grant *g, const struct uidpool_l
                        lease->uid, uidpool_state_name(lease->state), owner);
 }
 
+/* The request's own reservation may be an account's, which is perhaps not there to be used. */
+static enum uidpool_status check_account(struct grant *g)
+{
+    struct ledger_account account;
+    enum uidpool_status status =
+        ledger_account_by_name(g->allocator->ledger, g->reserved.name, &account, g->problem);
+
+    if (status == UIDPOOL_OK && account.state != LEDGER_ACCOUNT_PRESENT)
+        return problem_set(g->problem, UIDPOOL_CONFLICT,
+                           "pool %s, uid %u is the account %s, which is removed or not finished; "
+                           "'uidpool-provision user add %s' makes it",
+                           g->pool.name, account.uid, account.name, account.name);
+    return status == UIDPOOL_NOT_FOUND ? UIDPOOL_OK : status;
+}
+
 /* May a fixed candidate be had? Every lease that meets it must be rested. One that is not proven is
  * revoked: with the claim still in our hands that would wait for ourselves, so drop it. */
 static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want, int *claim,
@@ -238,7 +253,7 @@ static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want,
         left = lease.uid > want.first ? lease.uid - want.first : 0;
     }
     if (g->is_reserved)
-        return UIDPOOL_OK;
+        return check_account(g);
     enum uidpool_status status =
         ledger_reservation_at(g->allocator->ledger, want.first, want.count, &other, g->problem);
     if (status == UIDPOOL_OK)

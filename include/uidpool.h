@@ -202,7 +202,8 @@ struct uidpool_pool_request {
 /* Make a pool, and the ledger if there is none. The same request again succeeds and changes
  * nothing; it brings a retired pool of the same range back. UIDPOOL_CONFLICT if the name is taken
  * with another range or rule, if the range overlaps another pool or the reaper's uids, or if
- * `base_auto` finds no room. *ret belongs to the handle until its next operation; may be NULL. */
+ * `base_auto` finds no room, or while it is being provisioned. *ret belongs to the handle until its
+ * next operation; may be NULL. */
 enum uidpool_status uidpool_pool_add(struct uidpool *u, const struct uidpool_pool_request *request,
                                      const struct uidpool_pool **ret);
 
@@ -215,7 +216,8 @@ enum uidpool_status uidpool_pool_list(struct uidpool *u,
                                       bool (*each)(const struct uidpool_pool *pool, void *userdata),
                                       void *userdata);
 
-/* Give no more leases from it. UIDPOOL_CONFLICT while leases or revocations live. */
+/* Give no more leases from it. UIDPOOL_CONFLICT while leases or revocations live, or while it is
+ * being provisioned. */
 enum uidpool_status uidpool_pool_retire(struct uidpool *u, const char *name);
 
 /*

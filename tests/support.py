@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,22 @@ class LedgerCase(unittest.TestCase):
         run = self.run_ok("lease", f"--domid={domid}", *args)
         self.assertRegex(run.stdout, r"\A\d+:\d+\n\Z")
         return int(run.stdout.split(":")[0])
+
+
+def write_ledger(path, *statements):
+    """Write SQL as the program does, with the two functions that the ledger's rules ask for."""
+    def boot_id():
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip().replace("-", "")
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.create_function("uidpool_boot_id", 0, boot_id)
+        db.create_function("uidpool_boot_usec", 0,
+                           lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+        for statement in statements:
+            db.executescript(statement)
+    finally:
+        db.close()
 
 
 def digest(*paths):

@@ -15,7 +15,7 @@ import tempfile
 import unittest
 
 import support
-from support import LedgerCase, UIDPOOL, poll
+from support import LedgerCase, UIDPOOL, poll, write_ledger
 
 BASE = 2114650112
 F_OFD_SETLK = 37  # fcntl(2); not in Python 3.11's fcntl
@@ -31,7 +31,7 @@ RELEASED = {*IDENTITY, "reason", "rest_left", "attempts", "tasks_scanned", "task
 EVENT = {"id", "at", "boot", "what", "pool", "lease", "uid", "count", "domid", "name", "uuid",
          "detail"}
 POOL = {"name", "base", "size", "policy", "group_per_uid", "gid", "quarantine", "follow", "resolve",
-        "retired", "next_uid", "leased", "revoking", "quarantined", "held", "reserved", "free"}
+        "retired", "provisioning", "next_uid", "leased", "revoking", "quarantined", "held", "reserved", "free"}
 RESERVATION = {"name", "pool", "uid", "count", "created_at"}
 SURVIVOR = {"pid", "tid", "command", "state", "real", "effective", "saved", "filesystem"}
 TIME = re.compile(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d:\d\d\Z")
@@ -246,6 +246,79 @@ class NotRoot(unittest.TestCase):
         self.assertEqual((answer.returncode, answer.stdout), (9, ""))
 
 
+class Provisioned(LedgerCase):
+    """What uidpool-provision has begun, and nobody else may carry on or end."""
+
+    BEGIN = ("INSERT INTO pool (base, size, name, policy, gid, quarantine, follow, resolve, retired,"
+             f" provisioning, next, created_at) VALUES ({BASE + 100}, 40, 'new', 'domid',"
+             f" {BASE + 100}, 60, 0, 0, 1, 1, {BASE + 100}, 0)")
+    FINISH = "UPDATE pool SET retired = 0, provisioning = 0 WHERE name = 'new'"
+    ADD = ["pool", "add", "new", f"--base={BASE + 100}", "--size=40"]
+    ADVICE = "uidpool-provision apply"
+
+    def setUp(self):
+        super().setUp()
+        self.add_pool(BASE)
+        write_ledger(self.u.ledger, self.BEGIN)
+
+    def refused(self, *args, says=ADVICE):
+        before = self.u.events()
+        self.assertIn(says, self.run_exit(4, *args).stderr)
+        self.assertEqual(self.u.events(), before)
+
+    def test_is_shown(self):
+        self.assertEqual([(pool["provisioning"], pool["retired"])
+                          for pool in self.u.json("pool", "list")["pools"]],
+                         [(False, False), (True, True)])
+        self.assertRegex(self.run_ok("pool", "show", "new").stdout, r"(?mi)^provisioning: +yes$")
+        self.assertNotIn("provisioning", self.run_ok("pool", "show", "p").stdout)
+        self.assertIn("PROVISIONING", self.run_ok("pool", "list").stdout)
+
+    def test_gives_nothing_until_it_is_finished(self):
+        self.refused("lease", "--domid=1", "--pool=new")
+        self.refused("reserve", "web", "--pool=new")
+        # Without --pool it is no choice, and no reason to say that there is no pool.
+        self.assertEqual(self.lease(1) // 100, BASE // 100)
+        self.run_ok("release", "--domid=1")
+        self.run_ok("recover")
+        self.run_ok("pool", "retire", "p")
+        self.refused("lease", "--domid=1")
+        write_ledger(self.u.ledger, self.FINISH)
+        self.assertEqual(self.lease(1), BASE + 101)
+
+    def test_is_neither_revived_nor_retired(self):
+        self.refused(*self.ADD)
+        self.refused("pool", "retire", "new")
+        self.run_ok("ledger", "check")
+        write_ledger(self.u.ledger, self.FINISH)
+        self.run_ok(*self.ADD)
+        self.run_ok("pool", "retire", "new")
+        self.run_ok(*self.ADD)
+        self.assertEqual([event["what"] for event in self.u.events("--pool=new")],
+                         ["pool-added", "pool-finished", "pool-retired", "pool-revived"])
+
+    def test_an_account_keeps_its_uid(self):
+        uid = self.u.json("reserve", "web", "--pool=p")["uid"]
+        write_ledger(self.u.ledger, "INSERT INTO account (name, uid, gid, pool, state, created_at)"
+                                    f" VALUES ('web', {uid}, {uid}, {BASE}, 'adding', 0)")
+        self.refused("unreserve", "web", says="uidpool-provision user remove web")
+        self.refused("lease", "--name=web", says="uidpool-provision user add web")
+        write_ledger(self.u.ledger, "UPDATE account SET state = 'present'")
+        self.assertEqual(self.run_ok("lease", "--name=web").stdout, f"{uid}:{BASE}\n")
+        write_ledger(self.u.ledger, "UPDATE account SET state = 'removing'",
+                     "UPDATE account SET state = 'removed'")
+        self.run_ok("lease", "--name=web")  # the same again
+        self.run_ok("release", "--name=web")
+        self.refused("unreserve", "web", says="uidpool-provision user remove web")
+        self.run_ok("recover")
+        self.refused("lease", "--name=web", says="uidpool-provision user add web")
+        self.assertEqual([event["what"] for event in self.u.events("--name=web")
+                          if event["what"].startswith("account")],
+                         [f"account-{state}" for state in
+                          ("adding", "present", "removing", "removed")])
+        self.run_ok("ledger", "check")
+
+
 class Shapes(LedgerCase):
     """JSON is an interface: its keys, their types, null where something is missing."""
 
@@ -255,7 +328,7 @@ class Shapes(LedgerCase):
         self.assertEqual(set(added), POOL)
         expected = {"name": "p", "base": BASE, "size": 40, "policy": "next", "group_per_uid": False,
                     "gid": BASE, "quarantine": 120, "follow": False, "resolve": False,
-                    "retired": False, "leased": 0, "held": 0, "free": 40}
+                    "retired": False, "provisioning": False, "leased": 0, "held": 0, "free": 40}
         self.assertEqual({key: added[key] for key in expected}, expected)
         self.u.json("pool", "add", "q", f"--base={BASE + 100}", "--size=5", "--group=per-uid",
                     "--follow", "--resolve")

@@ -12,7 +12,7 @@ import subprocess
 import unittest
 
 import support
-from support import LedgerCase, Uidpool, digest, poll
+from support import LedgerCase, Uidpool, digest, poll, write_ledger
 
 # Every run begins elsewhere: the kernel counts what runs as a uid in all PID namespaces.
 BASE = 2114715648 + 6144 * random.SystemRandom().randrange(9)
@@ -126,6 +126,101 @@ class Foreign(FileCase):
         sql(self.u.ledger, "DROP TRIGGER lease_delete")
         run = self.run_exit(10, "ledger", "check")
         self.assertIn("lease_delete", run.stdout + run.stderr)
+
+
+class BrokenRules(FileCase):
+    """What somebody did who removed a trigger: the check asks the rules again from the rows."""
+
+    def found(self, finding, trigger, *statements):
+        db = sqlite3.connect(self.u.ledger, isolation_level=None)
+        body = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", [trigger]).fetchone()[0]
+        db.close()
+        write_ledger(self.u.ledger, f"DROP TRIGGER {trigger}", *statements, body)
+        self.assertRegex(self.run_exit(10, "ledger", "check").stdout, finding)
+
+    def add_account(self):
+        write_ledger(self.u.ledger,
+                     f"INSERT INTO reservation VALUES ({BASE + 9}, 1, {BASE}, 'web', 0)",
+                     "INSERT INTO account (name, uid, gid, pool, state, created_at)"
+                     f" VALUES ('web', {BASE + 9}, 1, {BASE}, 'adding', 0)")
+        self.check_is_clean()
+
+    def test_a_provisioned_pool_in_use(self):
+        self.found("pool p is being provisioned, but not retired", "pool_update_provisioning",
+                   "UPDATE pool SET provisioning = 1")
+
+    def test_an_account_without_its_reservation(self):
+        self.add_account()
+        self.found(f"uid {BASE + 9} is the account web, but not reserved", "account_reservation",
+                   "DELETE FROM reservation WHERE name = 'web'")
+
+    def test_an_account_that_history_does_not_know(self):
+        self.add_account()
+        self.found("account web is present, but history", "account_updated",
+                   "UPDATE account SET state = 'present'")
+
+
+class OlderSchema(LedgerCase):
+    """A ledger of schema 1 with leases that live."""
+
+    def setUp(self):
+        super().setUp()
+        first = os.path.join(support.TOP, "db/schema/001-ledger.sql")
+        with open(first, encoding="utf-8") as file:
+            schema = file.read()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip().replace("-", "")
+        leases = (f"INSERT INTO lease (uid, count, id, pool, gid, domid, name, state, boot,"
+                  f" leased_at, since) VALUES ({BASE + 5}, 1, 2, {BASE}, {BASE}, 5, NULL, 'leased',"
+                  f" '{boot}', 1, 1), ({BASE + 6}, 3, 3, {BASE}, {BASE}, NULL, 'web', 'leased',"
+                  f" '{boot}', 1, 1)")
+        write_ledger(self.u.ledger, "PRAGMA journal_mode = WAL", f"BEGIN; {schema}"
+                     "INSERT INTO ledger VALUES (1, 2147287040, 64, 0);"
+                     "PRAGMA application_id = 0x55494450; PRAGMA user_version = 1;"
+                     "INSERT INTO pool (base, size, name, policy, gid, quarantine, follow, resolve,"
+                     f" next, created_at) VALUES ({BASE}, 40, 'p', 'next', {BASE}, 0, 0, 0, {BASE},"
+                     " 0); COMMIT", leases)
+        os.chmod(self.u.ledger, 0o600)
+
+    def upgraded(self):
+        leases = self.u.leases()
+        self.assertEqual([(lease["uid"], lease["count"], lease["domid"], lease["name"])
+                          for lease in leases],
+                         [(BASE + 5, 1, 5, None), (BASE + 6, 3, None, "web")])
+        self.run_ok("ledger", "check")
+        self.assertEqual(self.run_ok("lease", "--domid=5").stdout, f"{BASE + 5}:{BASE}\n")
+        self.run_ok("release", "--name=web")
+        self.assertEqual(self.lease(7), BASE)
+        self.run_ok("recover")
+        self.assertEqual([lease["domid"] for lease in self.u.leases()], [7, 5])
+        self.run_ok("ledger", "check")
+
+    def test_upgrade(self):
+        for args in (["list"], ["lease", "--domid=7"], ["release", "--domid=5"], ["recover"],
+                     ["pool", "add", "q", f"--base={BASE + 100}", "--size=5"], ["ledger", "check"]):
+            before = digest(self.u.ledger, self.u.ledger + "-wal")
+            self.assertIn("uidpool ledger upgrade", self.run_exit(7, *args).stderr)
+            self.assertEqual(before, digest(self.u.ledger, self.u.ledger + "-wal"))
+        self.assertEqual(self.u.json("ledger", "upgrade"), {"from": 1, "to": 2})
+        self.assertEqual(self.u.json("ledger", "upgrade"), {"from": 2, "to": 2})
+        self.upgraded()
+
+    def test_sixteen_upgrade_at_once(self):
+        started = [self.u.start("--json", "ledger", "upgrade") for _ in range(16)]
+        answers = [process.communicate(timeout=120) for process in started]
+        self.assertEqual({process.returncode for process in started}, {0}, answers)
+        self.assertEqual(sorted(out for out, _ in answers),
+                         ['{"from":1,"to":2}\n'] + ['{"from":2,"to":2}\n'] * 15)
+        self.upgraded()
+
+    def test_no_step_is_half_taken(self):
+        """In the way of the step's end: what it made until then is gone."""
+        write_ledger(self.u.ledger,
+                     "CREATE TRIGGER account_lease BEFORE INSERT ON lease BEGIN SELECT 1; END")
+        self.assertIn("schema 2", self.run_exit(7, "ledger", "upgrade").stderr)
+        write_ledger(self.u.ledger, "DROP TRIGGER account_lease")
+        self.assertEqual(self.u.json("ledger", "upgrade"), {"from": 1, "to": 2})
+        self.upgraded()
 
 
 class Damaged(FileCase):

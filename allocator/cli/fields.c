@@ -80,6 +80,7 @@ static const struct field pool[] = {
     POOL("follow", "FOLLOW", FIELD_BOOL, follow, FIELD_QUIET_ZERO),
     POOL("resolve", "RESOLVE", FIELD_BOOL, resolve, FIELD_JSON_ONLY),
     POOL("retired", "RETIRED", FIELD_BOOL, retired, FIELD_QUIET_ZERO),
+    POOL("provisioning", "PROVISIONING", FIELD_BOOL, provisioning, FIELD_QUIET_ZERO),
     POOL("next_uid", "NEXT", FIELD_UID, next_uid, FIELD_JSON_ONLY),
     POOL("leased", "LEASED", FIELD_U32, leased, 0),
     POOL("revoking", "REVOKING", FIELD_U32, revoking, 0),

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The plan's lines of subuid and subgid: our guards over the pools' ranges. And whether one of our
+ * accounts has a grant there, which it must not: what runs as a guest's uid could map it. Pure. */
+#include "provision/planning.h"
+
+#include "allocator/hostrange.h"
+#include "common/ids.h"
+
+#include <string.h>
+
+static bool is_guard(const struct entry *e)
+{
+    return e->name_length == strlen(HOSTRANGE_GUARD) &&
+           memcmp(e->name, HOSTRANGE_GUARD, e->name_length) == 0;
+}
+
+static void plan_guard(struct planning *p, enum account_file file, struct uid_range range)
+{
+    const struct account_table *t = planning_table(p, file);
+    const struct entry *e, *wrong = NULL;
+
+    for (size_t i = 0; (e = table_in_range(t, range.first, 1, i)); i++) {
+        if (!is_guard(e))
+            continue;
+        if (e->count == range.count)
+            return;
+        if (!wrong)
+            wrong = e;
+    }
+    linetext_begin(&p->text);
+    linetext_put_text(&p->text, HOSTRANGE_GUARD ":");
+    linetext_put_number(&p->text, range.first);
+    linetext_put_text(&p->text, ":");
+    linetext_put_number(&p->text, range.count);
+    if (wrong)
+        planning_replace(p, file, wrong, "the pool has another size");
+    else
+        planning_add(p, file);
+}
+
+/* subuid(5): the owner is a name, or a uid in digits. */
+static bool is_ours(const struct planning *p, const struct entry *e)
+{
+    char owner[32];
+    uint64_t uid;
+
+    if (nameindex_find(&p->users, e->name, e->name_length) != NAMEINDEX_NONE)
+        return true;
+    if (e->name_length >= sizeof(owner))
+        return false;
+    memcpy(owner, e->name, e->name_length);
+    owner[e->name_length] = '\0';
+    if (parse_u64(owner, UID_END - 1, &uid) < 0)
+        return false;
+    for (size_t i = 0; i < p->roster->n_guards; i++)
+        if (uid_range_has(p->roster->guards[i].range, (uid_t)uid))
+            return true;
+    return false;
+}
+
+static void check_grants(struct planning *p, enum account_file file)
+{
+    const struct account_table *t = planning_table(p, file);
+
+    for (size_t i = 0; i < t->n; i++) {
+        const struct entry *e = &t->entries[i];
+
+        if (is_ours(p, e))
+            planning_complain(p, COMPLAINT_GRANT,
+                              "%s grants %u ids from %u on to %.*s, which should have none: remove "
+                              "its line %u",
+                              account_file_path(file), e->count, e->id, PLANNING_SHOW(e),
+                              e->line + 1);
+    }
+}
+
+void plan_guards(struct planning *p)
+{
+    static const enum account_file files[] = {FILE_SUBUID, FILE_SUBGID};
+
+    for (size_t f = 0; f < 2; f++) {
+        if (planning_table(p, files[f])->missing)
+            continue;
+        for (size_t i = 0; i < p->roster->n_guards; i++)
+            plan_guard(p, files[f], p->roster->guards[i].range);
+        check_grants(p, files[f]);
+    }
+}

@@ -95,10 +95,12 @@ bool line_field_is(const char *line, unsigned n, const char *text)
     return field && strlen(text) == length && memcmp(field, text, length) == 0;
 }
 
-/* As far as glibc skips before a line, isspace(3) in every locale that it reads files in. */
+/* As glibc skips them before a line: isspace(3). */
 static const char *skip_blanks(const char *line)
 {
-    return line + strspn(line, " \t\n\v\f\r");
+    while (*line == ' ' || (*line >= '\t' && *line <= '\r'))
+        line++;
+    return line;
 }
 
 static bool line_is_nis(const char *line)
@@ -118,35 +120,41 @@ static bool line_is_nothing(const char *line)
  */
 
 /* A field that holds nothing but a plain number. */
-static bool field_number(const char *at, size_t length, uint32_t max, uint32_t *ret)
+static bool field_number(const char *at, size_t length, uint64_t *ret)
 {
     char digits[24];
-    uint64_t value;
 
     if (length >= sizeof(digits))
         return false;
     memcpy(digits, at, length);
     digits[length] = '\0';
-    if (parse_u64(digits, max, &value) < 0)
-        return false;
-    *ret = (uint32_t)value;
-    return true;
+    return parse_u64(digits, UINT64_MAX, ret) == 0;
 }
 
-/* The id of an odd line as glibc would read it: blanks, a plus sign and zeros may stand before. */
+/* The id of an odd line as glibc reads it, by strtoul(3): behind blanks, a sign, and zeros. With a
+ * minus it is counted back from 2^64. */
 static bool odd_number(const char *line, uint32_t *ret)
 {
     size_t length = 0;
     const char *at = line_field(line, 2, &length), *digits;
+    uint64_t value;
+    bool minus;
 
     if (!at)
         return false;
     digits = skip_blanks(at);
-    digits += *digits == '+';
+    minus = *digits == '-';
+    digits += minus || *digits == '+';
     while (digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9')
         digits++;
-    return digits < at + length &&
-           field_number(digits, (size_t)(at + length - digits), UINT32_MAX, ret);
+    if (digits >= at + length || !field_number(digits, (size_t)(at + length - digits), &value))
+        return false;
+    if (minus)
+        value = 0 - value;
+    if (value > UINT32_MAX)
+        return false;
+    *ret = (uint32_t)value;
+    return true;
 }
 
 /* The number of the line's field `n`, for an entry of the name in its field 0. */
@@ -155,9 +163,12 @@ static enum uidpool_status take_number(enum account_file file, size_t line, cons
                                        struct problem *p)
 {
     const struct field *number = &fields[n], *name = &fields[0];
+    uint64_t value;
 
-    if (field_number(number->at, number->length, ID_LAST, ret))
+    if (field_number(number->at, number->length, &value) && value <= ID_LAST) {
+        *ret = (uint32_t)value;
         return UIDPOOL_OK;
+    }
     return problem_set(p, UIDPOOL_FAILED,
                        "%s, line %zu: the %s \"%.*s\" of %.*s is no plain decimal number below "
                        "4294967295; mend or remove the line",
@@ -275,19 +286,21 @@ static enum uidpool_status take_line(struct account_table *t, size_t line, struc
  * By name.
  */
 
-/* Names are root's to choose: nobody is there to make them collide. */
+/* Eight bytes at a time. Names are root's to choose: nobody is there to make them collide. */
 static uint64_t name_hash(const char *name, size_t length)
 {
+    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio */
     uint64_t hash = length, word;
 
-    for (;; name += sizeof(word), length -= sizeof(word)) {
-        word = 0;
-        memcpy(&word, name, length < sizeof(word) ? length : sizeof(word));
-        hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio */
+    for (; length >= sizeof(word); name += sizeof(word), length -= sizeof(word)) {
+        memcpy(&word, name, sizeof(word));
+        hash = (hash ^ word) * golden;
         hash ^= hash >> 32;
-        if (length <= sizeof(word))
-            return hash;
     }
+    for (word = 0; length > 0; length--)
+        word = word << 8 | (unsigned char)*name++;
+    hash = (hash ^ word) * golden;
+    return hash ^ hash >> 32;
 }
 
 /* The slot of this name, or the free one where it would stand. */

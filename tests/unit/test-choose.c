@@ -381,7 +381,9 @@ static void test_a_range_never_changes(void **state)
     host.sections[0].base = BASE;
     host.sections[0].size = 10;
     add_section("b", BASE + 50, 10, 0);
+    host.thorough = true;
     run();
+    assert_int_equal(fake.asked[0].range.count, 100);
     assert_int_equal(findings_count(&host.findings, FINDING_CONFLICT), 2);
     assert_non_null(strstr(host.findings.items[1].text, "overlap those of pool known"));
 }
@@ -702,6 +704,9 @@ static void test_whatever_group_has_the_gid(void **state)
     host.known[0].group_per_uid = host.sections[0].group_per_uid = false;
     run();
     expect_nothing();
+    set_file(FILE_PASSWD, "other:x:7000000:100::/:\n");
+    run();
+    expect_one(FINDING_DRIFT, "in the way of x: passwd other");
     /* Adopted, and then cut off. */
     host.sections[0].accounts = ACCOUNTS_RANGE_BASE;
     host.known[0].provisioning = true;

@@ -17,8 +17,8 @@ struct provision {
     uint32_t timeout; /* seconds, for locks */
     bool thorough;    /* check: ask the world about everything, not only about what is new */
     const struct user_request *request; /* or NULL */
-    /* Set `request` by what has been read, under the same locks, before the plan is made; or NULL.
-     */
+    /* Set `request` by what has been read and chosen, with an exclusive look under the same locks,
+     * before the plan is made; or NULL. */
     enum uidpool_status (*ask)(struct provision *v, struct problem *p);
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *userdata;

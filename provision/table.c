@@ -253,6 +253,12 @@ static enum uidpool_status take_passwd_or_group(enum account_file file, size_t l
     return status;
 }
 
+/* A grant that cannot be read is odd too: whether it is in the way is for hostrange to say. */
+static bool subid_parse(const char *line, struct uid_range *ret)
+{
+    return hostrange_parse_subid(line, ret) == 0 && ret->first <= ID_LAST;
+}
+
 static enum uidpool_status take_line(struct account_table *t, size_t line, struct problem *p)
 {
     const char *text = t->lines.items[line];
@@ -264,9 +270,8 @@ static enum uidpool_status take_line(struct account_table *t, size_t line, struc
 
     if (line_is_nothing(text))
         return UIDPOOL_OK;
-    /* A grant that cannot be read is odd too: whether it is in the way is for hostrange to say. */
     if (!line_is_entry(t->file, text, fields) ||
-        (file_is_subid(t->file) && hostrange_parse_subid(text, &granted) < 0)) {
+        (file_is_subid(t->file) && !subid_parse(text, &granted))) {
         r = odd_add(t, line);
     } else {
         e.name = fields[0].at;

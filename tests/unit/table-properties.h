@@ -99,47 +99,61 @@ static inline const char *names_broken(const struct account_table *t)
     return NULL;
 }
 
-/* The entry that is the `place`th of the range, counted slowly. */
-static inline const struct entry *slowly_in_range(const struct account_table *t, uint32_t first,
-                                                  uint32_t count, size_t place)
+static inline bool ids_in_order(uint32_t a_id, uint32_t a_line, uint32_t b_id, uint32_t b_line)
 {
-    for (size_t i = 0; i < t->n; i++) {
-        const struct entry *e = &t->entries[i];
-        size_t before = 0;
+    return a_id < b_id || (a_id == b_id && a_line < b_line);
+}
 
-        if (e->id < first || e->id - first >= count)
-            continue;
-        for (size_t j = 0; j < t->n; j++)
-            before += t->entries[j].id >= first &&
-                      (t->entries[j].id < e->id || (t->entries[j].id == e->id && j < i));
-        if (before == place)
-            return e;
+/* The range of all ids holds all entries, in order. */
+static inline const char *order_broken(const struct account_table *t)
+{
+    const struct entry *last = NULL, *next;
+
+    for (size_t i = 0; i < t->n; i++, last = next) {
+        next = table_in_range(t, 0, UINT32_MAX, i);
+        if (!next || (last && !ids_in_order(last->id, last->line, next->id, next->line)))
+            return "the range of all ids does not hold all of them, in order";
+    }
+    if (table_in_range(t, 0, UINT32_MAX, t->n))
+        return "the range of all ids holds more than there are";
+    for (size_t i = 1; i < t->n_odd_ids; i++)
+        if (!ids_in_order(t->odd_ids[i - 1].id, t->odd_ids[i - 1].at, t->odd_ids[i].id,
+                          t->odd_ids[i].at))
+            return "odd ids are not in order";
+    return NULL;
+}
+
+/* The range of `count` ids from this entry's on, which is in place `at` of all. */
+static inline const char *range_broken(const struct account_table *t, size_t at, uint32_t count)
+{
+    uint32_t id = table_in_range(t, 0, UINT32_MAX, at)->id;
+    size_t first = at;
+
+    while (first > 0 && table_in_range(t, 0, UINT32_MAX, first - 1)->id == id)
+        first--;
+    for (size_t place = 0; place < 3; place++) {
+        const struct entry *due = table_in_range(t, 0, UINT32_MAX, first + place);
+
+        if (due && due->id - id >= count)
+            due = NULL;
+        if (table_in_range(t, id, count, place) != due)
+            return "a range does not hold what is in it";
+        if (place == 0 && table_by_id(t, id) != due)
+            return "an id is not found, or not in its first line";
     }
     return NULL;
 }
 
 static inline const char *ids_broken(const struct account_table *t)
 {
-    bool has_ids = t->file != FILE_SHADOW && t->file != FILE_GSHADOW;
+    const char *broken;
 
-    for (size_t i = 0; i < t->n; i++) {
-        uint32_t id = t->entries[i].id, count = (uint32_t)i + 1;
-
-        if (!has_ids && (table_by_id(t, id) || t->by_id))
-            return "a file without ids has one";
-        if (!has_ids)
-            continue;
-        if (table_by_id(t, id) != slowly_in_range(t, id, 1, 0))
-            return "an id is not found, or not in its first line";
-        for (size_t place = 0; place < 3; place++)
-            if (table_in_range(t, id, count, place) != slowly_in_range(t, id, count, place))
-                return "a range does not hold what is in it";
-    }
-    for (size_t i = 1; i < t->n_odd_ids; i++)
-        if (t->odd_ids[i - 1].id > t->odd_ids[i].id ||
-            (t->odd_ids[i - 1].id == t->odd_ids[i].id && t->odd_ids[i - 1].at >= t->odd_ids[i].at))
-            return "odd ids are not in order";
-    return NULL;
+    if (t->file == FILE_SHADOW || t->file == FILE_GSHADOW)
+        return t->by_id || t->odd_ids || table_by_id(t, 0) ? "a file without ids has some" : NULL;
+    broken = order_broken(t);
+    for (size_t i = 0; i < t->n && !broken; i++)
+        broken = range_broken(t, i, (uint32_t)i + 1);
+    return broken;
 }
 
 /* Is what glibc found known, as an entry or as odd? (uid_t)-1 is in no range. */

@@ -133,12 +133,13 @@ static void test_subids(void **state)
                                                 "1000:165536:4294967296\n"
                                                 "alice:5:0\n"
                                                 "alice:0x10:1\nalice:1\nalice:1:2:3\nalice::\n"
+                                                "alice:4294967295:1\n"
                                                 " bob:7:1\n"
                                                 "~uidpool:2113929216:32752");
 
     (void)state;
     assert_int_equal(t.n, 4);
-    assert_int_equal(t.n_odd, 5);
+    assert_int_equal(t.n_odd, 6);
     assert_ptr_equal(table_by_name(&t, "alice"), &t.entries[0]);
     assert_int_equal(t.entries[0].count, 65536);
     assert_int_equal(t.entries[1].count, UINT32_MAX - 165536);
@@ -464,8 +465,7 @@ static void test_many(void **state)
     (void)state;
     assert_non_null(to);
     for (uint32_t i = 0; i < n; i++)
-        fprintf(to, "user-%u:x:%u:%u::/:/bin/sh\nodd-%u\n", i * 7919 % n, i * 9973 % n + 1, i,
-                i);
+        fprintf(to, "user-%u:x:%u:%u::/:/bin/sh\nodd-%u\n", i * 7919 % n, i * 9973 % n + 1, i, i);
     assert_int_equal(fclose(to), 0);
     assert_int_equal(parse_text(FILE_PASSWD, bytes, &t, NULL), UIDPOOL_OK);
     assert_true(t.n == n && t.n_odd == n);

@@ -3,23 +3,14 @@
 #include "provision/linetext.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-void linetext_begin(struct linetext *t)
-{
-    t->size = 0;
-}
-
-/* Room for `more` bytes and a NUL. */
-static bool make_room(struct linetext *t, size_t more)
+bool linetext_grow(struct linetext *t, size_t more)
 {
     size_t wanted = (t->size + more + 1) * 2;
     char *data;
 
     if (t->no_memory)
         return false;
-    if (t->allocated - t->size > more)
-        return true;
     data = realloc(t->data, wanted);
     if (!data) {
         t->no_memory = true;
@@ -30,28 +21,18 @@ static bool make_room(struct linetext *t, size_t more)
     return true;
 }
 
-void linetext_put(struct linetext *t, const char *bytes, size_t n)
-{
-    if (!make_room(t, n))
-        return;
-    memcpy(t->data + t->size, bytes, n);
-    t->size += n;
-}
-
-void linetext_put_text(struct linetext *t, const char *text)
-{
-    linetext_put(t, text, strlen(text));
-}
-
 void linetext_put_number(struct linetext *t, uint32_t number)
 {
     char digits[10];
     size_t at = sizeof(digits);
 
-    do {
+    /* Two at a time: each division waits for the one before. */
+    for (; number >= 10; number /= 100) {
         digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
+        digits[--at] = (char)('0' + number % 100 / 10);
+    }
+    if (number > 0 || at == sizeof(digits))
+        digits[--at] = (char)('0' + number);
     linetext_put(t, digits + at, sizeof(digits) - at);
 }
 
@@ -73,7 +54,7 @@ void linetext_put_fields(struct linetext *t, const char *line, const char *const
 
 const char *linetext_end(struct linetext *t)
 {
-    if (!make_room(t, 0))
+    if (t->no_memory || (t->allocated == t->size && !linetext_grow(t, 0)))
         return NULL;
     t->data[t->size] = '\0';
     return t->data;

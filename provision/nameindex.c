@@ -8,14 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a. */
-static uint64_t hash(const char *name, size_t length)
+/* Eight bytes at a step: names of accounts differ at their ends, by a digit. */
+static uint64_t hash(const char name[static NAMEINDEX_NAME_SIZE])
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    uint64_t h = 0, part;
 
-    for (size_t i = 0; i < length; i++)
-        h = (h ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
-    return h ^ h >> 32;
+    for (size_t i = 0; i < NAMEINDEX_NAME_SIZE; i += sizeof(part)) {
+        memcpy(&part, name + i, sizeof(part));
+        h = (h ^ part) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 32;
+    }
+    return h;
 }
 
 static const char *item_name(const struct nameindex *x, size_t item)
@@ -23,19 +26,12 @@ static const char *item_name(const struct nameindex *x, size_t item)
     return x->items + item * x->stride;
 }
 
-static bool is_called(const struct nameindex *x, size_t item, const char *name, size_t length)
-{
-    const char *its = item_name(x, item);
-
-    return strncmp(its, name, length) == 0 && its[length] == '\0';
-}
-
 /* The slot that holds this name, or that it would go to. */
-static uint32_t *find_slot(const struct nameindex *x, const char *name, size_t length)
+static uint32_t *find_slot(const struct nameindex *x, const char name[static NAMEINDEX_NAME_SIZE])
 {
-    size_t at = hash(name, length) & (x->n_slots - 1);
+    size_t at = hash(name) & (x->n_slots - 1);
 
-    while (x->slots[at] && !is_called(x, x->slots[at] - 1, name, length))
+    while (x->slots[at] && memcmp(item_name(x, x->slots[at] - 1), name, NAMEINDEX_NAME_SIZE) != 0)
         at = (at + 1) & (x->n_slots - 1);
     return &x->slots[at];
 }
@@ -54,8 +50,7 @@ int nameindex_make(const void *items, size_t n, size_t stride, struct nameindex 
     if (!x.slots)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        const char *name = item_name(&x, i);
-        uint32_t *slot = find_slot(&x, name, strlen(name));
+        uint32_t *slot = find_slot(&x, item_name(&x, i));
 
         if (*slot == 0)
             *slot = (uint32_t)i + 1;
@@ -75,7 +70,12 @@ void nameindex_clear(struct nameindex *x)
 
 size_t nameindex_find(const struct nameindex *x, const char *name, size_t length)
 {
-    uint32_t item = *find_slot(x, name, length);
+    char padded[NAMEINDEX_NAME_SIZE] = "";
+    uint32_t item;
 
+    if (length >= sizeof(padded))
+        return NAMEINDEX_NONE;
+    memcpy(padded, name, length);
+    item = *find_slot(x, padded);
     return item ? item - 1 : NAMEINDEX_NONE;
 }

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #define NAMEINDEX_NONE SIZE_MAX
+/* Bytes of a name with the NUL, and NULs behind it. */
+#define NAMEINDEX_NAME_SIZE 32
 
 struct nameindex {
     const char *items;
@@ -16,9 +18,9 @@ struct nameindex {
     size_t n_slots;  /* a power of two */
 };
 
-/* Over `n` items of `stride` bytes, each of which begins with its name, NUL-terminated; they must
- * outlive the index. *ret_twice is the first whose name an earlier one has, or NAMEINDEX_NONE. 0 or
- * -ENOMEM. */
+/* Over `n` items of `stride` bytes, each of which begins with its name in NAMEINDEX_NAME_SIZE
+ * bytes; they must outlive the index. *ret_twice is the first whose name an earlier one has, or
+ * NAMEINDEX_NONE. 0 or -ENOMEM. */
 int nameindex_make(const void *items, size_t n, size_t stride, struct nameindex *ret,
                    size_t *ret_twice);
 void nameindex_clear(struct nameindex *x);

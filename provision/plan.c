@@ -68,7 +68,7 @@ void planning_replace(struct planning *p, enum account_file file, const struct e
 
 void planning_check_odd(struct planning *p, enum account_file file, const char *name)
 {
-    if (table_has_odd(planning_table(p, file), name))
+    if (planning_table(p, file)->n_odd > 0 && table_has_odd(planning_table(p, file), name))
         planning_complain(p, COMPLAINT_ODD_LINE,
                           "%s has a line that begins with %s and is no entry (blanks before it, or "
                           "too few or too many fields): correct or remove it",

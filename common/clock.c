@@ -9,10 +9,12 @@
 #include "common/ids.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mount.h>
 #include <systemd/sd-id128.h>
 #include <time.h>
 
@@ -43,6 +45,34 @@ int64_t clock_monotonic_usec(void)
     return clock_usec(CLOCK_MONOTONIC);
 }
 
+/* A /proc that is attached nowhere and goes with its descriptor. -1: not to be had, by errno. */
+static int open_detached_proc(void)
+{
+    _cleanup_fd_ int context = fsopen("proc", FSOPEN_CLOEXEC);
+
+    if (context < 0 || fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -1;
+    return fsmount(context, FSMOUNT_CLOEXEC,
+                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+/* Packages are configured in chroots that have no /proc. */
+static int ask_detached_proc(sd_id128_t *ret)
+{
+    char text[SD_ID128_UUID_STRING_MAX] = "";
+    _cleanup_fd_ int proc = open_detached_proc();
+    _cleanup_fd_ int fd = -1;
+
+    if (proc < 0)
+        return -errno;
+    fd = openat(proc, "sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return -errno;
+    if (read(fd, text, sizeof(text) - 1) != sizeof(text) - 1)
+        return -EIO;
+    return sd_id128_from_string(text, ret);
+}
+
 int clock_boot_id(char ret[static 33])
 {
     char text[SD_ID128_STRING_MAX];
@@ -50,6 +80,9 @@ int clock_boot_id(char ret[static 33])
     int r;
 
     r = sd_id128_get_boot(&id);
+    /* The first is what libsystemd makes of the second where nothing is mounted on /proc. */
+    if ((r == -ENOSYS || r == -ENOENT) && ask_detached_proc(&id) == 0)
+        r = 0;
     if (r < 0)
         return r;
     if (sd_id128_is_null(id))

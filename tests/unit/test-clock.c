@@ -7,14 +7,17 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -320,6 +323,49 @@ static void test_boot_id_of_another_boot(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* The answer is kept for each thread: this one has not asked yet. */
+static void *ask_boot_id(void *id)
+{
+    return clock_boot_id(id) == 0 ? id : NULL;
+}
+
+static bool knows_boot_id_without_proc(const char *expected)
+{
+    void *answer = NULL;
+    char id[33] = "";
+    pthread_t thread;
+
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return false;
+    /* The one below it is another namespace's. */
+    while (umount2("/proc", MNT_DETACH) == 0)
+        continue;
+    return access(BOOT_ID, F_OK) < 0 && pthread_create(&thread, NULL, ask_boot_id, id) == 0 &&
+           pthread_join(thread, &answer) == 0 && answer && strcmp(id, expected) == 0;
+}
+
+/* As in a chroot in which packages are configured. */
+static void test_boot_id_without_proc(void **state)
+{
+    char id[33] = "";
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("SKIP: only root can unmount /proc\n");
+        skip();
+    }
+    assert_int_equal(clock_boot_id(id), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(knows_boot_id_without_proc(id) ? 0 : 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(int argc, char *argv[])
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +376,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_boot_id),
         cmocka_unit_test(test_boot_id_of_another_boot),
+        cmocka_unit_test(test_boot_id_without_proc),
     };
 
     if (argc == 2 && strcmp(argv[1], "boot-id") == 0) {

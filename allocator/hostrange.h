@@ -21,6 +21,9 @@
  * refuse a name that begins with '~'. A line of this owner is no grant. */
 #define HOSTRANGE_GUARD "~uidpool"
 
+/* What to do about it is the same whoever has it. */
+#define HOSTRANGE_ADVICE "choose another base, or let --base=auto find one"
+
 enum hostrange_kind {
     HOSTRANGE_DISTRIBUTION, /* Debian's own, nobody, no user at all */
     HOSTRANGE_SYSTEMD,
@@ -61,7 +64,8 @@ enum uidpool_status hostrange_check_owners(struct uid_range range,
                                            void (*progress)(const char *text, void *userdata),
                                            void *userdata, struct problem *p);
 
-/* The two halves of it. */
+/* The two halves of it. UIDPOOL_NOT_FOUND: there is no /proc here, not even one that hides
+ * something; check_owners() makes UIDPOOL_FAILED of it. */
 enum uidpool_status hostrange_check_processes(struct uid_range range, struct problem *p);
 enum uidpool_status hostrange_check_names(struct uid_range range,
                                           void (*progress)(const char *text, void *userdata),
@@ -75,8 +79,9 @@ struct hostrange_owner {
     pid_t pid;        /* of a process */
 };
 
-/* Call `each` for every one of them, until it returns false. UIDPOOL_OK, or UIDPOOL_FAILED: could
- * not see all. */
+/* Call `each` for every one of them, a process once, until it returns false. UIDPOOL_OK, or
+ * UIDPOOL_FAILED: could not see all, those that were seen have been told; UIDPOOL_NOT_FOUND: there
+ * is no /proc here. */
 enum uidpool_status hostrange_each_process(struct uid_range range,
                                            bool (*each)(const struct hostrange_owner *owner,
                                                         void *userdata),
@@ -90,8 +95,15 @@ enum uidpool_status hostrange_each_name(
 enum uidpool_status hostrange_ask_id(uint32_t id, bool *ret_found, struct problem *p);
 enum uidpool_status hostrange_ask_name(const char *name, bool *ret_found, struct problem *p);
 
-/* From now on, in this process, ask the name services without `files`: for who reads those
- * himself. Returns false if no other service is left to be asked. */
+/*
+ * From now on, in this process, ask the name services without `files`: for who reads those himself.
+ * Returns false if no other service is left to be asked; then nobody is found.
+ *
+ * Of what /etc/nsswitch.conf names, a service that is not installed is left out. Any other that
+ * cannot answer is an outage, wherever in the line it stands, unless the line says otherwise
+ * ([UNAVAIL=continue]). `compat` reads the files too: its place take the services of passwd_compat
+ * and group_compat, or `nis` if the file has lines that begin with '+'.
+ */
 bool hostrange_skip_files(void);
 
 /* SYS_UID_MIN and SYS_UID_MAX of login.defs(5). UIDPOOL_FAILED: the file cannot be read. */

@@ -6,10 +6,13 @@
 #include "allocator/hostrange.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "tests/unit/name-service.h"
 #include "uidpool.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -107,7 +112,7 @@ static void test_fixed_ranges(void **state)
         {65535, 1, "no user at all"},
         {65536, 65536, "kubelet"},
         {131072, 32752, "kubelet"},
-        {8000000, 1, "subordinate"},
+        {8000000, 1, "nspawn"},
         {700000000, 1, "nspawn"},
         {872415232, 1, "Nix"},
         {2000199999, 1, "FreeIPA"},
@@ -127,6 +132,120 @@ static void test_fixed_ranges(void **state)
             fail_msg("%u: %s", r.first, p.text);
     }
     assert_int_equal(hostrange_check_claims((struct uid_range){.first = BASE}, &p), UIDPOOL_USAGE);
+}
+
+/* What was told, one line each. */
+struct told {
+    char text[4096];
+    size_t n, stop_after; /* 0: never */
+};
+
+static bool tell(struct told *told, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool tell(struct told *told, const char *format, ...)
+{
+    size_t length = strlen(told->text);
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(told->text + length, sizeof(told->text) - length, format, ap);
+    va_end(ap);
+    return ++told->n != told->stop_after;
+}
+
+static bool note_claim(const struct hostrange_claim *claim, void *userdata)
+{
+    static const char *const kinds[] = {
+        [HOSTRANGE_DISTRIBUTION] = "distribution",
+        [HOSTRANGE_SYSTEMD] = "systemd",
+        [HOSTRANGE_DEFAULT] = "default",
+        [HOSTRANGE_LOGIN_DEFS] = "login.defs",
+        [HOSTRANGE_LOGIN_DEFS_SUBID] = "login.defs-subid",
+        [HOSTRANGE_SUBID] = "subid",
+    };
+
+    return tell(userdata, "%s %" PRIu64 "-%" PRIu64 " %.*s\n", kinds[claim->kind], claim->first,
+                claim->last, (int)strcspn(claim->who, " "), claim->who);
+}
+
+static void expect_claims(uid_t first, uint32_t count, const char *want)
+{
+    struct told told = {0};
+    struct problem p = {0};
+    struct uid_range r = {first, count};
+
+    assert_int_equal(hostrange_each_claim(r, note_claim, &told, &p), UIDPOOL_OK);
+    assert_string_equal(told.text, want);
+}
+
+static void test_every_claim(void **state)
+{
+    struct told told = {.stop_after = 2};
+    struct problem p = {0};
+
+    (void)state;
+    expect_claims(BASE, 64, "");
+    expect_claims(131072, 32752,
+                  "default 65536-7274495 kubelet's\n"
+                  "login.defs-subid 100000-600100000 subordinate\n"
+                  "login.defs-subid 100000-600100000 subordinate\n"
+                  "subid 100000-165535 alice\nsubid 100000-165535 alice\n");
+    expect_claims(998, 3,
+                  "distribution 100-999 Debian's\ndistribution 1000-59999 Debian's\n"
+                  "login.defs 1000-60000 useradd\nlogin.defs 1000-60000 groupadd\n"
+                  "login.defs 101-999 useradd\nlogin.defs 101-999 groupadd\n");
+    expect_claims(61183, 2, "systemd 61184-65519 systemd's\ndistribution 60000-65533 Debian,\n");
+    expect_claims(2147352575, 65538, "systemd 2147352576-2147418111 systemd's\n");
+    expect_claims(UINT32_MAX, 1, "distribution 2147483648-4294967295 no\n");
+    assert_int_equal(hostrange_each_claim((struct uid_range){998, 3}, note_claim, &told, &p),
+                     UIDPOOL_OK);
+    assert_int_equal(told.n, 2);
+    /* What stands behind the last one that was wanted is not even read. */
+    write_text("/etc/subuid", "alice:100000:65536\ngarbage\n");
+    told = (struct told){.stop_after = 4};
+    assert_int_equal(hostrange_each_claim((struct uid_range){131072, 1}, note_claim, &told, &p),
+                     UIDPOOL_OK);
+    assert_int_equal(
+        hostrange_each_claim((struct uid_range){131072, 1}, note_claim, &(struct told){0}, &p),
+        UIDPOOL_FAILED);
+}
+
+static void test_login_defs_of_this_host(void **state)
+{
+    (void)state;
+    /* What it says of subordinate ids is so; what it does not say is as shadow has it. */
+    write_text("/etc/login.defs", "SUB_UID_MAX 200000\n");
+    expect_claims(300000, 1,
+                  "default 65536-7274495 kubelet's\ndefault 200000-2000199999 FreeIPA\n"
+                  "login.defs-subid 100000-600100000 subordinate\n");
+    assert_int_equal(unlink("/etc/login.defs"), 0);
+    expect_claims(300000, 1,
+                  "default 65536-7274495 kubelet's\ndefault 200000-2000199999 FreeIPA\n"
+                  "login.defs-subid 100000-600100000 subordinate\n"
+                  "login.defs-subid 100000-600100000 subordinate\n");
+}
+
+static void test_system_ids(void **state)
+{
+    struct uid_range r = {1, 2};
+    struct problem p = {0};
+    static const char *const wrong[] = {
+        "SYS_UID_MIN 0\n",     "SYS_UID_MAX 100\n",   "SYS_UID_MIN 500\nSYS_UID_MAX 100\n",
+        "SYS_UID_MAX 0x3E7\n", "SYS_UID_MAX 65534\n", "[x\n"};
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(wrong); i++) {
+        write_text("/etc/login.defs", wrong[i]);
+        assert_int_equal(hostrange_system_ids(&r, &p), UIDPOOL_FAILED);
+        assert_non_null(strstr(p.text, "mend it first"));
+    }
+    assert_true(r.first == 1 && r.count == 2);
+    write_text("/etc/login.defs", "SYS_UID_MIN 200\nSYS_UID_MAX\t499\n");
+    assert_int_equal(hostrange_system_ids(&r, &p), UIDPOOL_OK);
+    assert_true(r.first == 200 && r.count == 300);
+    assert_int_equal(unlink("/etc/login.defs"), 0);
+    assert_int_equal(hostrange_system_ids(&r, &p), UIDPOOL_OK);
+    assert_true(r.first == 101 && r.count == 899);
 }
 
 static void test_login_defs(void **state)
@@ -157,6 +276,17 @@ static void test_subids(void **state)
     expect(UIDPOOL_OK, NULL);
     write_text("/etc/subgid", "#\n\nbob:2114600000:961");
     expect(UIDPOOL_CONFLICT, "bob (/etc/subgid, line 3)");
+}
+
+static void test_our_own_guard_is_no_grant(void **state)
+{
+    (void)state;
+    write_text("/etc/subuid", "~uidpool:2114600960:64\n~uidpool:0:4294967296\n");
+    expect(UIDPOOL_OK, NULL);
+    write_text("/etc/subuid", "~uidpool:2114600960:64\n~uidpoolx:2114600960:64\n");
+    expect(UIDPOOL_CONFLICT, "~uidpoolx (/etc/subuid, line 2)");
+    write_text("/etc/subuid", "~uidpool:2114600960\n");
+    expect(UIDPOOL_FAILED, "/etc/subuid, line 1 is not");
 }
 
 static void test_subids_that_cannot_be_read(void **state)
@@ -268,6 +398,379 @@ static void test_a_process(void **state)
     expect(UIDPOOL_OK, NULL);
 }
 
+static bool note_owner(const struct hostrange_owner *owner, void *userdata)
+{
+    static const char *const kinds[] = {
+        [HOSTRANGE_USER] = "user", [HOSTRANGE_GROUP] = "group", [HOSTRANGE_PROCESS] = "process"};
+
+    assert_int_equal(owner->pid > 0, owner->kind == HOSTRANGE_PROCESS);
+    return tell(userdata, "%s %s %" PRIu32 "\n", kinds[owner->kind], owner->name, owner->id - BASE);
+}
+
+/* Ends with its last descriptor of the pipe. */
+static void *wait_for_end(void *fd)
+{
+    char byte;
+
+    (void)!read(*(int *)fd, &byte, 1);
+    return NULL;
+}
+
+/* Two threads, the process named so, with BASE + saved as saved uid. Returns when it is. */
+static pid_t start_process(const char *name, uint32_t saved, int end_fd)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        pthread_t thread;
+
+        close(ready[0]);
+        /* The system call is for one thread alone; the other inherits it. */
+        if (syscall(SYS_setresuid, 0, 0, BASE + saved) < 0 || prctl(PR_SET_NAME, name) < 0 ||
+            pthread_create(&thread, NULL, wait_for_end, &end_fd) != 0 ||
+            write(ready[1], "", 1) != 1)
+            _exit(1);
+        (void)wait_for_end(&end_fd);
+        _exit(0);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void test_every_process(void **state)
+{
+    struct told all = {0}, one = {.stop_after = 1};
+    struct problem p = {0};
+    pid_t pids[2];
+    int end[2];
+
+    (void)state;
+    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+    pids[0] = start_process("first", 7, end[0]);
+    pids[1] = start_process("second", 63, end[0]);
+    assert_int_equal(hostrange_each_process(range, note_owner, &all, &p), UIDPOOL_OK);
+    assert_string_equal(all.text, "process first 7\nprocess second 63\n");
+    assert_int_equal(hostrange_each_process(range, note_owner, &one, &p), UIDPOOL_OK);
+    assert_string_equal(one.text, "process first 7\n");
+    assert_int_equal(hostrange_check_processes(range, &p), UIDPOOL_CONFLICT);
+    assert_non_null(strstr(p.text, "(first) runs as uid 2114600967, one of"));
+    assert_int_equal(hostrange_check_names(range, NULL, NULL, &p), UIDPOOL_OK);
+    assert_int_equal(write(end[1], "1234", 4), 4);
+    close(end[1]);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+    close(end[0]);
+    assert_int_equal(hostrange_check_processes(range, &p), UIDPOOL_OK);
+}
+
+static void test_every_name(void **state)
+{
+    struct told all = {0}, two = {.stop_after = 2}, one = {.stop_after = 1};
+    struct problem p = {0};
+
+    (void)state;
+    write_text("/etc/passwd", "root:x:0:0::/:\na:x:2114600960:0::/:\nb:x:2114601023:0::/:\n");
+    write_text("/etc/group", "root:x:0:\ng:x:2114600960:\nh:x:2114600970:\n");
+    assert_int_equal(hostrange_each_name(range, note_owner, NULL, &all, &p), UIDPOOL_OK);
+    assert_string_equal(all.text, "user a 0\ngroup g 0\ngroup h 10\nuser b 63\n");
+    assert_int_equal(hostrange_each_name(range, note_owner, NULL, &two, &p), UIDPOOL_OK);
+    assert_string_equal(two.text, "user a 0\ngroup g 0\n");
+    assert_int_equal(hostrange_each_name(range, note_owner, NULL, &one, &p), UIDPOOL_OK);
+    assert_string_equal(one.text, "user a 0\n");
+    assert_int_equal(hostrange_check_processes(range, &p), UIDPOOL_OK);
+}
+
+/* 'y', 'n', or '?' for an outage. */
+static char ask_id(uint32_t id)
+{
+    struct problem p = {0};
+    bool found = false;
+
+    errno = 0;
+    if (hostrange_ask_id(id, &found, &p) != UIDPOOL_OK)
+        return p.status == UIDPOOL_FAILED && strstr(p.text, "could not say whether") ? '?' : '!';
+    return found ? 'y' : 'n';
+}
+
+static char ask_name(const char *name)
+{
+    struct problem p = {0};
+    bool found = false;
+
+    errno = 0;
+    if (hostrange_ask_name(name, &found, &p) != UIDPOOL_OK)
+        return p.status == UIDPOOL_FAILED && strstr(p.text, name) ? '?' : '!';
+    return found ? 'y' : 'n';
+}
+
+static void test_asking_for_one(void **state)
+{
+    (void)state;
+    write_text("/etc/passwd", "root:x:0:0::/:\nqemu:x:2114601023:0::/:\n");
+    write_text("/etc/group", "root:x:0:\nqemus:x:2114600960:\n");
+    assert_int_equal(ask_id(2114601023), 'y');
+    assert_int_equal(ask_id(2114600960), 'y');
+    assert_int_equal(ask_id(2114600961), 'n');
+    assert_int_equal(ask_name("qemu"), 'y');
+    assert_int_equal(ask_name("qemus"), 'y');
+    assert_int_equal(ask_name("qem"), 'n');
+    assert_int_equal(unlink("/etc/group"), 0);
+    assert_int_equal(ask_id(2114601023), 'y');
+    assert_int_equal(ask_id(2114600961), '?');
+    assert_int_equal(ask_name("qem"), '?');
+}
+
+/*
+ * What changes the process for good: in children.
+ */
+
+#define CHILD_EXPECTS(condition)                                            \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
+            _exit(1);                                                       \
+        }                                                                   \
+    } while (0)
+
+static void in_child(void (*what)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        what();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void leave_mounts(void)
+{
+    CHILD_EXPECTS(unshare(CLONE_NEWNS) == 0 &&
+                  mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+}
+
+static void child_without_proc(void)
+{
+    struct told told = {0};
+    struct problem p = {0};
+
+    leave_mounts();
+    /* An empty directory, and after that nothing at all. */
+    for (int i = 0; i < 2; i++) {
+        CHILD_EXPECTS(i == 0 ? mount("tmpfs", "/proc", "tmpfs", MS_RDONLY, NULL) == 0
+                             : chroot("/etc") == 0 && chdir("/") == 0);
+        CHILD_EXPECTS(hostrange_check_processes(range, &p) == UIDPOOL_NOT_FOUND);
+        CHILD_EXPECTS(strstr(p.text, "there is no /proc here"));
+        CHILD_EXPECTS(hostrange_each_process(range, note_owner, &told, &p) == UIDPOOL_NOT_FOUND);
+        CHILD_EXPECTS(hostrange_check_owners(range, NULL, NULL, &p) == UIDPOOL_FAILED);
+        CHILD_EXPECTS(strstr(p.text, "there is no /proc here") && told.n == 0);
+    }
+}
+
+static void child_with_a_part_of_proc(void)
+{
+    struct problem p = {0};
+
+    leave_mounts();
+    CHILD_EXPECTS(mount("tmpfs", "/proc/1", "tmpfs", 0, NULL) == 0);
+    CHILD_EXPECTS(hostrange_check_processes(range, &p) == UIDPOOL_FAILED);
+    CHILD_EXPECTS(strstr(p.text, "cannot tell whether a process runs"));
+}
+
+static void test_no_proc_is_not_a_blind_one(void **state)
+{
+    (void)state;
+    in_child(child_without_proc);
+    in_child(child_with_a_part_of_proc);
+}
+
+/* nss-uidpooltest.c knows eve and a group; the files know those of make_etc(). */
+static void make_others(const char *passwd, const char *group)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "%s\n%s\n", passwd, group);
+    write_text("/etc/nsswitch.conf", text);
+    CHILD_EXPECTS(mkdir("/etc/uidpooltest", 0755) == 0 || errno == EEXIST);
+    write_text("/etc/uidpooltest/passwd", "eve:x:2114600970:0::/:\n");
+    write_text("/etc/uidpooltest/group", "some:x:2114600971:\n");
+}
+
+static void child_asks_the_others(void)
+{
+    struct told told = {0};
+    struct problem p = {0};
+
+    make_others(" passwd:files uidpooltest", "group\t:  files [SUCCESS=merge] uidpooltest");
+    CHILD_EXPECTS(ask_id(2114600970) == 'y' && ask_name("before") == 'y');
+    CHILD_EXPECTS(hostrange_skip_files());
+    CHILD_EXPECTS(ask_id(2114600970) == 'y' && ask_id(2114600971) == 'y');
+    CHILD_EXPECTS(ask_name("eve") == 'y' && ask_name("some") == 'y');
+    CHILD_EXPECTS(ask_name("before") == 'n' && ask_name("root") == 'n' && ask_id(0) == 'n');
+    CHILD_EXPECTS(hostrange_each_name(range, note_owner, NULL, &told, &p) == UIDPOOL_OK);
+    CHILD_EXPECTS(strcmp(told.text, "user eve 10\ngroup some 11\n") == 0);
+    /* A new nsswitch.conf is for the next process. */
+    write_text("/etc/nsswitch.conf", "passwd: files\ngroup: files\n");
+    CHILD_EXPECTS(ask_name("eve") == 'y' && ask_name("before") == 'n');
+}
+
+static void child_asks_nobody(void)
+{
+    static const char *const lines[][2] = {
+        {"passwd: files", "group: files"},
+        {"passwd: files # uidpooltest", "#group: uidpooltest"},
+        {"hosts: files", ""},
+        {"passwd: uidpooltest\npasswd: files", "group:"},
+        {"passwd: compat", "group: compat [NOTFOUND=return]files"},
+        {"passwd: uidpoolnosuch files", "group: files [ NOTFOUND = return ] uidpoolnosuch"},
+    };
+    int status;
+
+    for (size_t i = 0; i < ELEMENTS_OF(lines); i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            make_others(lines[i][0], lines[i][1]);
+            CHILD_EXPECTS(!hostrange_skip_files());
+            CHILD_EXPECTS(ask_name("eve") == 'n' && ask_name("before") == 'n');
+            CHILD_EXPECTS(ask_name("root") == 'n' && ask_id(0) == 'n');
+            /* Nor is there anybody who could fail. */
+            CHILD_EXPECTS(unlink("/etc/passwd") == 0 && ask_id(1) == 'n');
+            write_text("/etc/passwd", "");
+            _exit(0);
+        }
+        CHILD_EXPECTS(waitpid(pid, &status, 0) == pid);
+        if (status != 0)
+            fprintf(stderr, "\"%s\", \"%s\"\n", lines[i][0], lines[i][1]);
+        CHILD_EXPECTS(status == 0);
+    }
+}
+
+static void child_without_nsswitch(void)
+{
+    CHILD_EXPECTS(unlink("/etc/nsswitch.conf") == 0);
+    CHILD_EXPECTS(!hostrange_skip_files() && ask_name("root") == 'n');
+}
+
+/* One of the two databases has others, the other has none. */
+static void child_asks_for_groups_alone(void)
+{
+    make_others("passwd: files", "group: uidpooltest files");
+    CHILD_EXPECTS(hostrange_skip_files());
+    CHILD_EXPECTS(ask_name("some") == 'y' && ask_name("eve") == 'n' && ask_name("root") == 'n');
+    write_text("/etc/uidpooltest/unavail", "");
+    CHILD_EXPECTS(ask_name("some") == '?');
+    CHILD_EXPECTS(unlink("/etc/uidpooltest/unavail") == 0);
+}
+
+/* In each place of the line, in each way to fail. */
+static void child_sees_an_outage(void)
+{
+    static const char *const services[] = {
+        "files uidpooltest",
+        "uidpooltest files",
+        "uidpooltest systemd",
+        "uidpooltest [NOTFOUND=return] systemd",
+        "uidpooltest[!UNAVAIL=return]systemd files",
+    };
+    static const char *const outages[] = {"unavail", "tryagain", "silent"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(services); i++) {
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            char passwd[128], group[128], path[64];
+
+            snprintf(passwd, sizeof(passwd), "passwd: %s", services[i]);
+            snprintf(group, sizeof(group), "group: %s", services[i]);
+            make_others(passwd, group);
+            CHILD_EXPECTS(hostrange_skip_files());
+            CHILD_EXPECTS(ask_name("eve") == 'y' && ask_name("adam") == 'n');
+            for (size_t j = 0; j < ELEMENTS_OF(outages); j++) {
+                snprintf(path, sizeof(path), "/etc/uidpooltest/%s", outages[j]);
+                write_text(path, "");
+                CHILD_EXPECTS(ask_name("eve") == '?' && ask_id(2114600960) == '?');
+                CHILD_EXPECTS(unlink(path) == 0);
+            }
+            CHILD_EXPECTS(ask_name("eve") == 'y' && ask_name("adam") == 'n');
+            _exit(0);
+        }
+        CHILD_EXPECTS(waitpid(pid, &status, 0) == pid);
+        if (status != 0)
+            fprintf(stderr, "\"%s\"\n", services[i]);
+        CHILD_EXPECTS(status == 0);
+    }
+}
+
+/* An administrator may say that one may be down. */
+static void child_allows_an_outage(void)
+{
+    make_others("passwd: uidpooltest [UNAVAIL=continue] systemd files",
+                "group: uidpooltest [UNAVAIL=continue] systemd");
+    CHILD_EXPECTS(hostrange_skip_files());
+    CHILD_EXPECTS(ask_name("eve") == 'y');
+    write_text("/etc/uidpooltest/unavail", "");
+    CHILD_EXPECTS(ask_name("eve") == 'n');
+    CHILD_EXPECTS(unlink("/etc/uidpooltest/unavail") == 0);
+}
+
+/* `compat` is the files, and what they import. */
+static void child_looks_behind_compat(void)
+{
+    make_others("passwd: compat systemd\npasswd_compat: files uidpooltest",
+                "group: compat [NOTFOUND=return] systemd");
+    CHILD_EXPECTS(hostrange_skip_files());
+    CHILD_EXPECTS(ask_name("eve") == 'y' && ask_name("some") == 'n');
+    CHILD_EXPECTS(ask_name("before") == 'n' && ask_name("root") == 'y');
+}
+
+static void child_without_imports(void)
+{
+    make_others("passwd: compat", "group: files");
+    CHILD_EXPECTS(name_service_pretend("nis") == 0);
+    CHILD_EXPECTS(!hostrange_skip_files() && unlink("/etc/libnss_nis.so.2") == 0);
+}
+
+/* Nobody need name NIS: a line in the file is enough. */
+static void child_looks_at_imports(void)
+{
+    make_others("passwd: compat", "group: compat");
+    CHILD_EXPECTS(name_service_pretend("nis") == 0);
+    write_text("/etc/group", "root:x:0:\n+:::\n");
+    CHILD_EXPECTS(hostrange_skip_files());
+    CHILD_EXPECTS(ask_name("root") == '?');
+}
+
+static void test_without_files(void **state)
+{
+    (void)state;
+    in_child(child_asks_nobody);
+    in_child(child_without_nsswitch);
+    if (!name_service_is_built()) {
+        print_message("SKIP: libnss_uidpooltest.so.2 is not built\n");
+        skip();
+    }
+    (void)make_etc(NULL);
+    in_child(child_asks_the_others);
+    in_child(child_asks_for_groups_alone);
+    in_child(child_sees_an_outage);
+    in_child(child_allows_an_outage);
+    in_child(child_looks_behind_compat);
+    in_child(child_without_imports);
+    in_child(child_looks_at_imports);
+}
+
 struct asked {
     unsigned taken, progress;
 };
@@ -326,7 +829,7 @@ static void test_find_nothing(void **state)
     assert_int_equal(hostrange_find(65536, all_are_taken, NULL, &asked, &base, &p),
                      UIDPOOL_CONFLICT);
     assert_int_equal(asked.taken, (HOSTRANGE_AUTO_END - HOSTRANGE_AUTO_FIRST) / 65536);
-    assert_non_null(strstr(p.text, "has 65536 free ids behind it (the last one tried: all are"));
+    assert_non_null(strstr(p.text, "has 65536 free ids behind it, for the last one tried: a pool"));
     assert_int_equal(hostrange_find(UINT32_MAX, NULL, NULL, NULL, &base, &p), UIDPOOL_CONFLICT);
     assert_int_equal(hostrange_find(0, NULL, NULL, NULL, &base, &p), UIDPOOL_CONFLICT);
     /* An outage ends the search: the next range would be no better known. */
@@ -334,6 +837,58 @@ static void test_find_nothing(void **state)
     assert_int_equal(hostrange_find(10, NULL, NULL, NULL, &base, &p), UIDPOOL_FAILED);
     assert_non_null(strstr(p.text, "could not say"));
     assert_int_equal(base, 7);
+}
+
+/* The first two are in the way, the first with words. */
+static enum uidpool_status check_third(struct uid_range r, void *userdata, struct problem *p)
+{
+    unsigned *n = userdata;
+
+    assert_int_equal(r.count, 100);
+    assert_int_equal(r.first, HOSTRANGE_AUTO_FIRST + *n * HOSTRANGE_AUTO_STEP);
+    switch ((*n)++) {
+    case 0:
+        return problem_set(p, UIDPOOL_CONFLICT, "odd");
+    case 1:
+        return UIDPOOL_CONFLICT;
+    default:
+        return UIDPOOL_OK;
+    }
+}
+
+static enum uidpool_status check_until_an_outage(struct uid_range r, void *userdata,
+                                                 struct problem *p)
+{
+    unsigned *n = userdata;
+
+    (void)r;
+    return ++*n < 5 ? UIDPOOL_CONFLICT : problem_set(p, UIDPOOL_FAILED, "down");
+}
+
+static enum uidpool_status check_nothing(struct uid_range r, void *userdata, struct problem *p)
+{
+    (void)userdata;
+    return r.first == HOSTRANGE_AUTO_FIRST ? problem_set(p, UIDPOOL_CONFLICT, "odd")
+                                           : UIDPOOL_CONFLICT;
+}
+
+static void test_find_by_another_rule(void **state)
+{
+    struct problem p = {0};
+    unsigned n = 0;
+    uid_t base = 7;
+
+    (void)state;
+    assert_int_equal(hostrange_find_by(9, check_until_an_outage, &n, &base, &p), UIDPOOL_FAILED);
+    assert_string_equal(p.text, "down");
+    assert_int_equal(n, 5);
+    /* What an earlier one was called is not what the last one is. */
+    assert_int_equal(hostrange_find_by(9, check_nothing, NULL, &base, &p), UIDPOOL_CONFLICT);
+    assert_non_null(strstr(p.text, "has 9 free ids behind it; ask for fewer"));
+    assert_int_equal(base, 7);
+    n = 0;
+    assert_int_equal(hostrange_find_by(100, check_third, &n, &base, &p), UIDPOOL_OK);
+    assert_int_equal(base, HOSTRANGE_AUTO_FIRST + 2 * HOSTRANGE_AUTO_STEP);
 }
 
 static void test_progress(void **state)
@@ -356,14 +911,24 @@ static int run(void)
         cmocka_unit_test(test_parse_subid),
         on_etc(test_a_free_range),
         on_etc(test_fixed_ranges),
+        on_etc(test_every_claim),
+        on_etc(test_login_defs_of_this_host),
+        on_etc(test_system_ids),
         on_etc(test_login_defs),
         on_etc(test_subids),
+        on_etc(test_our_own_guard_is_no_grant),
         on_etc(test_subids_that_cannot_be_read),
         on_etc(test_names),
         on_etc(test_a_large_group),
         on_etc(test_an_outage_frees_nothing),
         on_etc(test_a_process),
+        on_etc(test_every_process),
+        on_etc(test_every_name),
+        on_etc(test_asking_for_one),
+        on_etc(test_no_proc_is_not_a_blind_one),
+        on_etc(test_without_files),
         on_etc(test_find),
+        on_etc(test_find_by_another_rule),
         on_etc(test_find_nothing),
         on_etc(test_progress),
     };
@@ -397,8 +962,10 @@ static int run_in_namespaces(void)
 }
 
 /* A PID namespace of its own, so that no process of the host has one of the uids. */
-int main(void)
+int main(int argc, char *argv[])
 {
+    (void)argc;
+    name_service_prepare(argv);
     if (geteuid() != 0 || unshare(CLONE_NEWNS | CLONE_NEWPID) < 0 ||
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
         print_message("SKIP: needs root and namespaces of its own: %s\n", strerror(errno));

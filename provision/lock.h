@@ -4,8 +4,8 @@
  *
  *   /etc/.pwd.lock  fcntl(2), taken by glibc's lckpwdf(3), and so by shadow, systemd-sysusers,
  *                   pam_unix. Never unlinked.
- *   /etc/FILE.lock  a link to a file that holds the pid, made by shadow for each file
- * (lib/commonio.c), alone where it runs with --prefix.
+ *   /etc/FILE.lock  a link to a file that holds the pid, made by shadow for each file, and without
+ *                   the other lock where it runs with --prefix (lib/commonio.c).
  *
  * Order: .pwd.lock, then FILE.lock in the order of shadow's useradd: passwd, group, shadow,
  * gshadow, subuid, subgid. Nobody waits for the second family in the kernel, so nothing deadlocks.
@@ -31,9 +31,9 @@ struct leftover {
  * Take all of them, waiting up to `timeout` seconds; `progress` (or NULL) is told for whom, at most
  * once a second. A FILE.lock that is empty, or holds no pid, or that of a process that is gone or
  * younger than the lock, is of the dead and is taken over; the dead's temporaries are removed:
- * shadow's FILE.PID and FILE+, systemd-sysusers' .#FILE*, our own. UIDPOOL_FAILED: not in time; the
- * message names the holder's pid and command. Nothing is left locked or changed then, but for what
- * the dead had left.
+ * shadow's FILE.PID, FILE+ and FILE.cio*, systemd-sysusers' .#FILE*, our own. UIDPOOL_FAILED: not
+ * in time; the message names the holder's pid and command. Nothing is left locked or changed then,
+ * but for what the dead had left.
  */
 enum uidpool_status account_lock_take(uint32_t timeout,
                                       void (*progress)(const char *text, void *userdata),

@@ -110,8 +110,6 @@ static enum uidpool_status make_plan(struct provision *v, struct problem *p)
 
     if (status == UIDPOOL_OK && v->ask)
         status = v->ask(v, p);
-    if (status == UIDPOOL_OK && v->ask)
-        status = v->ask(v, p);
     if (status != UIDPOOL_OK)
         return status;
     r = roster_make(&v->choices, &v->state, v->request, &v->roster);
@@ -347,7 +345,7 @@ enum uidpool_status provision_carry_out(struct provision *v, struct problem *p)
     if (conflicts > 0)
         status = problem_set(p, UIDPOOL_CONFLICT, "%zu conflict%s in the way; nothing was changed",
                              conflicts, conflicts == 1 ? " is" : "s are");
-    else if (!plan_is_empty(&v->plan))
+    else
         status = carry_out(&c, p);
     /* Temporaries go while others still wait. */
     atomicfile_free(take_ptr(c.files));

@@ -533,6 +533,30 @@ static enum uidpool_status choose_rest(const struct chooser *ch, struct chosen_p
     return status;
 }
 
+static bool has_section(const struct settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->n; i++)
+        if (strcmp(settings->pools[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A pool of the ledger alone is somebody's who uses `uidpool pool add`; but this one is nobody's
+ * unless it is finished. */
+static void tell_of_begun(const struct chooser *ch, const struct settings *settings)
+{
+    for (size_t i = 0; i < ch->state->n_pools; i++) {
+        const struct uidpool_pool *pool = &ch->state->pools[i];
+
+        if (pool->provisioning && !has_section(settings, pool->name))
+            findings_add(ch->findings, FINDING_DRIFT,
+                         "pool %s was begun and not finished, and the configuration has no section "
+                         "for it any more; put [pool %s] with Base=%u and Size=%u back, so that "
+                         "'uidpool-provision apply' finishes it",
+                         pool->name, pool->name, pool->base, pool->size);
+    }
+}
+
 enum uidpool_status choose(const struct settings *settings, const struct state *state,
                            const struct account_files *files, const struct world *world,
                            bool thorough, struct choices *ret, struct findings *findings,
@@ -551,6 +575,7 @@ enum uidpool_status choose(const struct settings *settings, const struct state *
         choices.pools[i].known = state_pool(state, settings->pools[i].name);
     }
     const struct chooser ch = {state, files, world, thorough, choices, findings, p};
+    tell_of_begun(&ch, settings);
     status = choose_ranges(&ch);
     for (size_t i = 0; i < choices.n && status == UIDPOOL_OK; i++)
         status = choose_rest(&ch, &choices.pools[i]);

@@ -40,9 +40,10 @@ struct choices {
 /*
  * Choose for every pool of the settings. What stands in the way becomes a finding (conflicts: a
  * range or size that is not the ledger's, ranges that overlap, an account on another uid, ids in
- * use by others as world_check_range() has it); the pool's numbers are then as good as could be
- * found, for the plan to be shown. For pools that the ledger has, the world is asked only with
- * `thorough` (check), and its answers are drift. UIDPOOL_FAILED: could not look.
+ * use by others as world_check_range() has it, names that other name services know); the pool's
+ * numbers are then as good as could be found, for the plan to be shown. For pools that the ledger
+ * has and that are finished, the world is asked only with `thorough` (check), and its answers are
+ * drift; so is a pool that was begun and has no section any more. UIDPOOL_FAILED: could not look.
  */
 enum uidpool_status choose(const struct settings *settings, const struct state *state,
                            const struct account_files *files, const struct world *world,

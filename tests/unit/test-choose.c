@@ -357,6 +357,23 @@ static void test_fates(void **state)
     assert_int_equal(fake.names_asked, 0);
 }
 
+static void test_begun_without_a_section(void **state)
+{
+    (void)state;
+    add_section("a", 0, 10, 0);
+    add_known("b", BASE, 10);
+    add_known("c", BASE + 100, 10)->retired = true;
+    run();
+    expect_nothing();
+    add_known("d", BASE + 200, 10);
+    host.known[2].retired = host.known[2].provisioning = true;
+    run();
+    expect_one(FINDING_DRIFT,
+               "pool d was begun and not finished, and the configuration has no section for it any "
+               "more; put [pool d] with Base=2113929416 and Size=10 back, so that "
+               "'uidpool-provision apply' finishes it");
+}
+
 static void test_a_range_never_changes(void **state)
 {
     (void)state;
@@ -1210,6 +1227,7 @@ int main(void)
         on_host(test_auto_comes_last),
         on_host(test_no_automatic_base),
         on_host(test_fates),
+        on_host(test_begun_without_a_section),
         on_host(test_a_range_never_changes),
         on_host(test_overlaps),
         on_host(test_adopt),

@@ -45,7 +45,9 @@ int64_t clock_monotonic_usec(void)
     return clock_usec(CLOCK_MONOTONIC);
 }
 
-/* A /proc that is attached nowhere and goes with its descriptor. -1: not to be had, by errno. */
+/* A /proc that is attached nowhere and goes with its descriptor. It takes CAP_SYS_ADMIN, and in a
+ * user namespace a /proc of which nothing is hidden (mount_namespaces(7)). -1: not to be had, by
+ * errno. */
 static int open_detached_proc(void)
 {
     _cleanup_fd_ int context = fsopen("proc", FSOPEN_CLOEXEC);
@@ -73,22 +75,43 @@ static int ask_detached_proc(sd_id128_t *ret)
     return sd_id128_from_string(text, ret);
 }
 
+/* Kept, because a process may leave for a chroot where it cannot be asked for any more. */
+static char boot_id[SD_ID128_STRING_MAX];
+
+static void keep_boot_id(sd_id128_t id)
+{
+    (void)sd_id128_to_string(id, boot_id);
+}
+
 int clock_boot_id(char ret[static 33])
 {
-    char text[SD_ID128_STRING_MAX];
-    sd_id128_t id;
+    sd_id128_t id = SD_ID128_NULL;
     int r;
 
-    r = sd_id128_get_boot(&id);
-    /* The first is what libsystemd makes of the second where nothing is mounted on /proc. */
-    if ((r == -ENOSYS || r == -ENOENT) && ask_detached_proc(&id) == 0)
-        r = 0;
-    if (r < 0)
-        return r;
-    if (sd_id128_is_null(id))
-        return -ENODATA;
-    memcpy(ret, sd_id128_to_string(id, text), 33);
+    if (!boot_id[0]) {
+        r = sd_id128_get_boot(&id);
+        /* The first is what libsystemd makes of the second where nothing is mounted on /proc. Who
+         * may not mount one either is told that there is none. */
+        if ((r == -ENOSYS || r == -ENOENT) && ask_detached_proc(&id) == 0)
+            r = 0;
+        if (r < 0)
+            return r;
+        if (sd_id128_is_null(id))
+            return -ENODATA;
+        keep_boot_id(id);
+    }
+    memcpy(ret, boot_id, sizeof(boot_id));
     return 0;
+}
+
+void clock_boot_id_invent(void)
+{
+    char known[33];
+    sd_id128_t id;
+
+    /* Cannot fail where getrandom(2) works; else the boot id stays unknown. */
+    if (clock_boot_id(known) < 0 && sd_id128_randomize(&id) == 0)
+        keep_boot_id(id);
 }
 
 /* Does the beginning of the text look like this? '0' in the shape stands for any digit. It is what

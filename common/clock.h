@@ -17,8 +17,13 @@ int64_t clock_boot_usec(void);
 /* Microseconds of CLOCK_MONOTONIC, for deadlines; sd_event's CLOCK_MONOTONIC. */
 int64_t clock_monotonic_usec(void);
 
-/* The kernel's boot id: 32 lower-case hexadecimal digits and a NUL. 0 or a negative errno. */
+/* The kernel's boot id: 32 lower-case hexadecimal digits and a NUL. 0 or a negative errno. Once
+ * known it is known for good, also behind a chroot(2). Where there is no /proc it takes
+ * CAP_SYS_ADMIN to find out. */
 int clock_boot_id(char ret[static 33]);
+/* For a program that makes no lease: if the boot id cannot be had, be in a boot from now on that
+ * never was. What is stamped with it counts as done before a reboot, which is the safe side. */
+void clock_boot_id_invent(void);
 
 /* A point in time as people write it, in local time unless a zone is given, to microseconds since
  * 1970: "now", "today", "yesterday", "@SECONDS", "-90m" (also s, h, d), "14:00" and "14:00:05"

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Points in time as people write them, in zones that make it hard, and the boot id after a
- * "reboot": another file mounted over the kernel's.
+ * "reboot": another file mounted over the kernel's, and in a chroot without /proc.
  */
 #include "common/cleanup.h"
 #include "common/clock.h"
 
+#include <cap-ng.h>
 #include <errno.h>
-#include <pthread.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -323,47 +323,146 @@ static void test_boot_id_of_another_boot(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* The answer is kept for each thread: this one has not asked yet. */
-static void *ask_boot_id(void *id)
+/*
+ * Behind a chroot(2). In new programs, because the answer is kept.
+ */
+
+#define EXPECT(condition)                                                         \
+    do {                                                                          \
+        if (!(condition)) {                                                       \
+            (void)fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
+            return 1;                                                             \
+        }                                                                         \
+    } while (0)
+
+/* The working directory is an empty one. */
+static int enter_empty_root(void)
 {
-    return clock_boot_id(id) == 0 ? id : NULL;
+    EXPECT(chroot(".") == 0);
+    EXPECT(access("/proc", F_OK) < 0);
+    return 0;
 }
 
-static bool knows_boot_id_without_proc(const char *expected)
+/* So that it may mount nothing any more. */
+static int give_up_mounting(void)
 {
-    void *answer = NULL;
-    char id[33] = "";
-    pthread_t thread;
-
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return false;
-    /* The one below it is another namespace's. */
-    while (umount2("/proc", MNT_DETACH) == 0)
-        continue;
-    return access(BOOT_ID, F_OK) < 0 && pthread_create(&thread, NULL, ask_boot_id, id) == 0 &&
-           pthread_join(thread, &answer) == 0 && answer && strcmp(id, expected) == 0;
+    capng_get_caps_process();
+    EXPECT(capng_update(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN) == 0);
+    EXPECT(capng_apply(CAPNG_SELECT_CAPS) == 0);
+    return 0;
 }
 
-/* As in a chroot in which packages are configured. */
-static void test_boot_id_without_proc(void **state)
+/* How much there is to read of what is mounted. */
+static size_t size_of(int fd)
+{
+    char buffer[4096];
+    size_t total = 0;
+    ssize_t n;
+
+    (void)lseek(fd, 0, SEEK_SET);
+    while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+        total += (size_t)n;
+    return total;
+}
+
+static int ask_without_proc(const char *want)
 {
     char id[33] = "";
-    int status = 0;
-    pid_t pid;
+    int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), spare = dup(mounts);
+    size_t before = size_of(mounts);
+
+    EXPECT(mounts >= 0 && before > 0 && close(spare) == 0);
+    EXPECT(enter_empty_root() == 0);
+    EXPECT(clock_boot_id(id) == 0);
+    EXPECT(strcmp(id, want) == 0);
+    /* Nothing was attached, nothing is left open. */
+    EXPECT(size_of(mounts) == before);
+    EXPECT(dup(mounts) == spare && dup(mounts) == spare + 1);
+    /* Nothing to ask for again, and nothing to invent. */
+    EXPECT(give_up_mounting() == 0);
+    clock_boot_id_invent();
+    EXPECT(clock_boot_id(id) == 0 && strcmp(id, want) == 0);
+    return 0;
+}
+
+static int ask_before(const char *want)
+{
+    char id[33] = "";
+
+    EXPECT(clock_boot_id(id) == 0);
+    EXPECT(enter_empty_root() == 0 && give_up_mounting() == 0);
+    memset(id, 0, sizeof(id));
+    EXPECT(clock_boot_id(id) == 0 && strcmp(id, want) == 0);
+    return 0;
+}
+
+static int invent(const char *not_this)
+{
+    char id[33] = "untouched", again[33] = "";
+
+    EXPECT(enter_empty_root() == 0 && give_up_mounting() == 0);
+    EXPECT(clock_boot_id(id) < 0 && strcmp(id, "untouched") == 0);
+    clock_boot_id_invent();
+    EXPECT(clock_boot_id(id) == 0);
+    EXPECT(strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32);
+    EXPECT(strcmp(id, not_this) != 0);
+    clock_boot_id_invent();
+    EXPECT(clock_boot_id(again) == 0 && strcmp(id, again) == 0);
+    /* For whom it is to be another one than everybody else's. */
+    EXPECT(write(STDOUT_FILENO, id, 32) == 32);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const char *id);
+} modes[] = {
+    {"without-proc", ask_without_proc},
+    {"before", ask_before},
+    {"invent", invent},
+};
+
+/* This program again, in that mode and directory; its output goes to `out`. */
+static int run_mode(const char *mode, const char *id, const char *dir, int out)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char *argv[] = {(char *)"test-clock", (char *)mode, (char *)id, NULL};
+
+        if (chdir(dir) == 0 && dup2(out, STDOUT_FILENO) >= 0)
+            execv("/proc/self/exe", argv);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void test_boot_id_behind_a_chroot(void **state)
+{
+    char dir[] = "/tmp/uidpool-test-clock-XXXXXX", id[33] = "", invented[2][33] = {"", ""};
+    int ends[2];
 
     (void)state;
     if (geteuid() != 0) {
-        print_message("SKIP: only root can unmount /proc\n");
+        print_message("SKIP: only root can chroot\n");
         skip();
     }
+    assert_non_null(mkdtemp(dir));
     assert_int_equal(clock_boot_id(id), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(knows_boot_id_without_proc(id) ? 0 : 1);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(run_mode("without-proc", id, dir, ends[1]), 0);
+    assert_int_equal(run_mode("before", id, dir, ends[1]), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(run_mode("invent", id, dir, ends[1]), 0);
+        assert_int_equal(read(ends[0], invented[i], 32), 32);
+    }
+    assert_string_not_equal(invented[0], invented[1]);
+    (void)close_fd(ends[0]);
+    (void)close_fd(ends[1]);
+    assert_int_equal(rmdir(dir), 0);
 }
 
 int main(int argc, char *argv[])
@@ -376,7 +475,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_boot_id),
         cmocka_unit_test(test_boot_id_of_another_boot),
-        cmocka_unit_test(test_boot_id_without_proc),
+        cmocka_unit_test(test_boot_id_behind_a_chroot),
     };
 
     if (argc == 2 && strcmp(argv[1], "boot-id") == 0) {
@@ -385,5 +484,8 @@ int main(int argc, char *argv[])
         return clock_boot_id(id) == 0 && strcmp(id, "11112222333344445555666677778888") == 0 ? 0
                                                                                              : 1;
     }
+    for (size_t i = 0; argc == 3 && i < ELEMENTS_OF(modes); i++)
+        if (strcmp(argv[1], modes[i].name) == 0)
+            return modes[i].run(argv[2]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -990,6 +991,83 @@ static void test_an_account_keeps_its_reservation(void **state)
 }
 
 /*
+ * In a chroot, as packages are configured: no /proc, no /dev.
+ */
+
+static bool work_in_chroot(const char *dir, struct problem *p)
+{
+    struct ledger *l = NULL;
+    struct uidpool_pool pool = {.name = "p",
+                                .base = BASE,
+                                .size = 40,
+                                .policy = UIDPOOL_POLICY_NEXT,
+                                .gid = BASE,
+                                .retired = true,
+                                .provisioning = true};
+    struct uidpool_reservation r = {.name = "web", .pool_id = BASE, .uid = BASE + 1, .count = 1};
+    struct ledger_account account = {.name = "web", .pool_id = BASE, .uid = BASE + 1, .gid = BASE};
+    struct names names = {"", 0};
+    bool good;
+
+    if (chroot(dir) < 0 || chdir("/") < 0 || access("/proc", F_OK) == 0 ||
+        access("/dev", F_OK) == 0)
+        return false;
+    good = ledger_open("/lib/ledger.db", LEDGER_CREATE, &l, p) == UIDPOOL_OK &&
+           ledger_begin(l, p) == UIDPOOL_OK && ledger_pool_insert(l, &pool, p) == UIDPOOL_OK &&
+           ledger_commit(l, p) == UIDPOOL_OK && ledger_begin(l, p) == UIDPOOL_OK &&
+           ledger_pool_finish(l, BASE, p) == UIDPOOL_OK &&
+           ledger_reservation_insert(l, &r, p) == UIDPOOL_OK &&
+           ledger_account_insert(l, &account, p) == UIDPOOL_OK && ledger_commit(l, p) == UIDPOOL_OK;
+    ledger_close(l);
+    l = NULL;
+    good = good && ledger_open("/lib/ledger.db", LEDGER_READ, &l, p) == UIDPOOL_OK &&
+           ledger_account_each(l, note_account, &names, p) == UIDPOOL_OK &&
+           strncmp(names.text, "web:1:", 6) == 0 &&
+           ledger_check(l, print_finding, NULL, p) == UIDPOOL_OK;
+    ledger_close(l);
+    return good;
+}
+
+static void test_in_a_chroot(void **state)
+{
+    static const char *const left[] = {"ledger.db", "ledger.db-wal", "ledger.db-shm",
+                                       "ledger.db.lock"};
+    struct fixture *f = *state;
+    struct problem p = {0};
+    char root[96], path[160];
+    int status;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        print_message("SKIP: only root can chroot\n");
+        skip();
+    }
+    /* SQLite's handles do not survive a fork. */
+    ledger_close(f->l);
+    (void)snprintf(root, sizeof(root), "%s/root", f->dir);
+    assert_int_equal(mkdir(root, 0700), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        bool good = work_in_chroot(root, &p);
+
+        if (!good)
+            (void)fprintf(stderr, "%s\n", p.text);
+        _exit(good ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    for (size_t i = 0; i < ELEMENTS_OF(left); i++) {
+        (void)snprintf(path, sizeof(path), "%s/lib/%s", root, left[i]);
+        (void)unlink(path);
+    }
+    (void)snprintf(path, sizeof(path), "%s/lib", root);
+    (void)rmdir(path);
+    assert_int_equal(rmdir(root), 0);
+    OK(ledger_open(f->path, LEDGER_WRITE, &f->l, &p));
+    assert_int_equal(status, 0);
+}
+
+/*
  * Steps of a lease.
  */
 
@@ -1311,6 +1389,7 @@ int main(void)
         TEST(test_accounts),
         TEST(test_states_of_an_account),
         TEST(test_an_account_keeps_its_reservation),
+        TEST(test_in_a_chroot),
         TEST(test_every_edge_in_the_ledger),
         TEST(test_a_stale_step_is_refused),
         TEST(test_rested),

@@ -8,8 +8,11 @@
 #include "common/range.h"
 #include "db/ledger.h"
 
+struct census;
+
 struct allocator {
     struct ledger *ledger;
+    struct census *census;
     const char *const *places; /* where to look for residue besides the usual, or NULL */
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *progress_userdata;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The census, this side of the helper: starting it and understanding its exit status. The helper
- * itself, uidpool-census, is allocator/helpers/census.c.
+ * The census, this side of the helper: starting it, asking it and understanding what it says. The
+ * helper itself, uidpool-census, is allocator/helpers/census.c.
  */
 #include "allocator/census.h"
 
@@ -10,67 +10,173 @@
 #include "common/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #define HELPER_PATH UIDPOOL_HELPER_DIR "/uidpool-census"
 
-/* The helper's exit statuses. Every other one is UNKNOWN. */
-#define EXIT_EMPTY 0
-#define EXIT_BUSY 1
+/* What the helper says. Everything else is UNKNOWN. */
+#define SAYS_EMPTY 0
+#define SAYS_BUSY 1
 
-static int start(struct uid_range range, char *what, int claim_fd)
+struct census {
+    int pidfd; /* -1: not started */
+    int socket;
+};
+
+struct census *census_new(void)
 {
-    char range_argument[32];
-    char *argv[] = {(char[]){"uidpool-census"}, range_argument, what, NULL};
+    struct census *c = malloc(sizeof(*c));
 
-    (void)snprintf(range_argument, sizeof(range_argument), "%u+%u", range.first, range.count);
-    return spawn_helper(HELPER_PATH, argv, &claim_fd, 1);
+    if (c)
+        *c = (struct census){.pidfd = -1, .socket = -1};
+    return c;
 }
 
-int census_start(struct uid_range range, uint32_t zombies, int claim_fd)
+/* Killed, not asked to go: a child that the caller forked may keep our end of the socket open. It
+ * leaves nothing behind, for those who ask are processes of their own. */
+static void helper_end(struct census *c)
 {
-    char zombies_argument[16];
-
-    (void)snprintf(zombies_argument, sizeof(zombies_argument), "%u", zombies);
-    return start(range, zombies_argument, claim_fd);
+    c->socket = close_fd(c->socket);
+    if (c->pidfd >= 0)
+        (void)spawn_wait(c->pidfd, 0);
+    c->pidfd = close_fd(c->pidfd);
 }
 
-int census_tally_start(struct uid_range range, int claim_fd)
+void census_free(struct census *c)
 {
-    return start(range, (char[]){"tally"}, claim_fd);
+    if (!c)
+        return;
+    helper_end(c);
+    free(c);
 }
 
-int census_tally_finish(int pidfd)
+static int helper_start(struct census *c)
 {
-    int r = spawn_reap(pidfd);
+    char *argv[] = {(char[]){"uidpool-census"}, (char[]){"serve"}, NULL};
+    _cleanup_fd_ int ours = -1, its = -1;
+    int fds[2], pidfd;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    ours = fds[0];
+    its = fds[1];
+    pidfd = spawn_helper(HELPER_PATH, argv, &its, 1);
+    if (pidfd < 0)
+        return pidfd;
+    c->pidfd = pidfd;
+    c->socket = take_fd(&ours);
+    return 0;
+}
+
+static int send_question(int to, const char *text, int claim_fd, int answer_fd)
+{
+    int fds[] = {claim_fd, answer_fd};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(fds))];
+    } control = {0};
+    struct iovec data = {(char *)text, strlen(text)};
+    struct msghdr message = {
+        .msg_iov = &data,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t n;
+
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+    do
+        n = sendmsg(to, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+/* To the helper that runs, or to a new one where none does, or where that one was killed. */
+static int ask(struct census *c, struct uid_range range, const char *what, int claim_fd)
+{
+    _cleanup_fd_ int ours = -1, its = -1;
+    char text[64];
+    int fds[2], r;
+
+    (void)snprintf(text, sizeof(text), "%u+%u %s", range.first, range.count, what);
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    ours = fds[0];
+    its = fds[1];
+    r = c->pidfd >= 0 ? send_question(c->socket, text, claim_fd, its) : -EPIPE;
+    if (r == -EPIPE || r == -ECONNRESET) {
+        helper_end(c);
+        r = helper_start(c);
+        if (r == 0)
+            r = send_question(c->socket, text, claim_fd, its);
+    }
+    return r < 0 ? r : take_fd(&ours);
+}
+
+int census_start(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd)
+{
+    char what[16];
+
+    (void)snprintf(what, sizeof(what), "%u", zombies);
+    return ask(c, range, what, claim_fd);
+}
+
+int census_tally_start(struct census *c, struct uid_range range, int claim_fd)
+{
+    return ask(c, range, "tally", claim_fd);
+}
+
+/* The byte, or a negative errno; -ECHILD: whoever asked ended without a word. */
+static int read_answer(int fd)
+{
+    unsigned char byte;
+    ssize_t n;
+
+    do
+        n = read(fd, &byte, sizeof(byte));
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    return n == 0 ? -ECHILD : byte;
+}
+
+int census_tally_finish(int fd)
+{
+    int r = read_answer(fd);
 
     return r > CENSUS_TALLY_MAX ? -EIO : r;
 }
 
-enum witness census_finish(int pidfd)
+enum witness census_finish(int fd)
 {
-    switch (spawn_reap(pidfd)) {
-    case EXIT_EMPTY:
+    switch (read_answer(fd)) {
+    case SAYS_EMPTY:
         return WITNESS_EMPTY;
-    case EXIT_BUSY:
+    case SAYS_BUSY:
         return WITNESS_BUSY;
     default:
         return WITNESS_UNKNOWN;
     }
 }
 
-enum witness census_ask(struct uid_range range, uint32_t zombies, int claim_fd)
+enum witness census_ask(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd)
 {
-    _cleanup_fd_ int pidfd = census_start(range, zombies, claim_fd);
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    _cleanup_fd_ int fd = census_start(c, range, zombies, claim_fd);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
     int n;
 
-    if (pidfd < 0)
+    if (fd < 0)
         return WITNESS_UNKNOWN;
     /* Without end: the helper has its own patience, and nobody but root can stop it. */
     do
         n = poll(&p, 1, -1);
     while (n < 0 && errno == EINTR);
-    return n == 1 ? census_finish(pidfd) : WITNESS_UNKNOWN;
+    return n == 1 ? census_finish(fd) : WITNESS_UNKNOWN;
 }

@@ -16,30 +16,41 @@
 /* Seconds after which a census that somebody stopped counts as BUSY. */
 #define CENSUS_PATIENCE_SEC 5
 
-/*
- * Start it for every uid of the range. `zombies` is how many dead tasks *each* uid is known to
- * have, which the kernel still counts. `claim_fd` is inherited. Returns a pidfd or a negative
- * errno.
- */
-int census_start(struct uid_range range, uint32_t zombies, int claim_fd);
+/* The helper, started with the first question and kept for the next ones. One for each handle; it
+ * serves one thread. */
+struct census;
+
+/* NULL: no memory. */
+struct census *census_new(void);
+/* Ends the helper. Questions under way are answered to nobody, and hold their claims until then.
+ * NULL is allowed. */
+void census_free(struct census *c);
 
 /*
- * Its answer, once the pidfd is readable. EMPTY: every uid has exactly `zombies` tasks. BUSY: one
- * has more. UNKNOWN: one has fewer (the zombies were reaped meanwhile: look again), or the helper
- * failed; it said why on standard error.
+ * Ask about every uid of the range. `zombies` is how many dead tasks *each* uid is known to have,
+ * which the kernel still counts. `claim_fd` is kept open by whoever asks, until the answer. Returns
+ * a descriptor that becomes readable then, and is the caller's to close, at any time; or a negative
+ * errno.
  */
-enum witness census_finish(int pidfd);
+int census_start(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd);
+
+/*
+ * The answer, once the descriptor is readable. EMPTY: every uid has exactly `zombies` tasks. BUSY:
+ * one has more. UNKNOWN: one has fewer (the zombies were reaped meanwhile: look again), there is no
+ * answer yet, or the helper failed; it said why on standard error.
+ */
+enum witness census_finish(int fd);
 
 /*
  * How many tasks have a uid of the range as real uid now, the unreaped among them. For the record:
- * it is out of date when it arrives, and no proof. Start as census_start(), then, once the pidfd is
- * readable: 0..CENSUS_TALLY_MAX, the latter for so many and more, or a negative errno.
+ * it is out of date when it arrives, and no proof. Start as census_start(), then, once readable:
+ * 0..CENSUS_TALLY_MAX, the latter for so many and more, or a negative errno (-EAGAIN: not yet).
  */
 #define CENSUS_TALLY_MAX 250
-int census_tally_start(struct uid_range range, int claim_fd);
-int census_tally_finish(int pidfd);
+int census_tally_start(struct census *c, struct uid_range range, int claim_fd);
+int census_tally_finish(int fd);
 
 /* Start, wait and finish. */
-enum witness census_ask(struct uid_range range, uint32_t zombies, int claim_fd);
+enum witness census_ask(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd);
 
 #endif

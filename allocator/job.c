@@ -33,7 +33,8 @@ struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct u
     job->timeout = timeout;
     job->backoff = BACKOFF_FIRST;
     job->reaper_in_use = UIDPOOL_NO_UID;
-    job->claim_fd = job->helper_fd = job->tally_fd = job->wait_fd = job->reaper.lock_fd = -1;
+    job->claim_fd = job->helper_fd = job->wait_fd = job->reaper.lock_fd = -1;
+    job->census_fd = job->tally_fd = -1;
     return job;
 }
 
@@ -129,7 +130,8 @@ void job_free(struct job *job)
     job->io = sd_event_source_disable_unref(job->io);
     job->claim_fd = close_fd(job->claim_fd);
     job->helper_fd = drop_helper(job->helper_fd);
-    job->tally_fd = drop_helper(job->tally_fd);
+    job->census_fd = close_fd(job->census_fd);
+    job->tally_fd = close_fd(job->tally_fd);
     job->wait_fd = close_fd(job->wait_fd);
     job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
     tasks_clear(&job->tasks);

@@ -36,7 +36,7 @@ struct job {
     sd_event_source *timer, *io;
     int64_t backoff, killed_at;
 
-    int claim_fd, helper_fd, tally_fd, wait_fd;
+    int claim_fd, helper_fd, census_fd, tally_fd, wait_fd;
     struct reaper reaper;
     uid_t reaper_in_use; /* the last one that the census found to be */
     struct tasks tasks;

@@ -302,7 +302,7 @@ static void describe_foreign(struct uid_range range, char *buf, size_t size)
 }
 
 /* Ask again, for exactly the dead that the scan sees. */
-static enum witness census_beside_zombies(struct uid_range range, int claim)
+static enum witness census_beside_zombies(struct census *census, struct uid_range range, int claim)
 {
     struct tasks tasks = {0};
     enum witness answer = WITNESS_BUSY;
@@ -310,7 +310,7 @@ static enum witness census_beside_zombies(struct uid_range range, int claim)
     if (look_for_tasks(range, &tasks) && tasks_count(&tasks, TASK_ZOMBIE) == tasks.n) {
         answer = WITNESS_EMPTY;
         for (uint32_t i = 0; i < range.count && answer == WITNESS_EMPTY; i++)
-            answer = census_ask((struct uid_range){range.first + i, 1},
+            answer = census_ask(census, (struct uid_range){range.first + i, 1},
                                 tasks_zombies_of(&tasks, range.first + i), claim);
         if (answer == WITNESS_EMPTY && !tasks_zombies_stayed(&tasks))
             answer = WITNESS_UNKNOWN;
@@ -322,17 +322,17 @@ static enum witness census_beside_zombies(struct uid_range range, int claim)
 /* Does anything run as these uids? The kernel also counts the dead whom nobody has reaped yet,
  * such as a former holder's; they are no stranger. UNKNOWN when they are being reaped all the time.
  */
-static enum witness anybody_there(struct uid_range range, int claim)
+static enum witness anybody_there(struct census *census, struct uid_range range, int claim)
 {
     const struct timespec pause = {.tv_nsec = STRANGER_PAUSE_MSEC * 1000000};
-    enum witness answer = census_ask(range, 0, claim);
+    enum witness answer = census_ask(census, range, 0, claim);
 
     if (answer != WITNESS_BUSY)
         return answer;
     for (unsigned i = 0; i < STRANGER_LOOKS; i++) {
         if (i > 0)
             (void)nanosleep(&pause, NULL);
-        answer = census_beside_zombies(range, claim);
+        answer = census_beside_zombies(census, range, claim);
         if (answer == WITNESS_EMPTY)
             break;
     }
@@ -408,7 +408,7 @@ static enum uidpool_status hold_busy(struct grant *g, struct uid_range range, in
     for (uint32_t i = 0; i < range.count && status == UIDPOOL_CONFLICT; i++) {
         struct uid_range one = {range.first + i, 1};
 
-        if (anybody_there(one, claim) == WITNESS_BUSY)
+        if (anybody_there(g->allocator->census, one, claim) == WITNESS_BUSY)
             status = hold_foreign(g, one.first);
     }
     return status;
@@ -502,7 +502,7 @@ static enum uidpool_status try_candidate(struct grant *g, struct uid_range want,
     if (status != UIDPOOL_OK || *ret != ATTEMPT_OVER)
         return status;
 
-    switch (anybody_there(want, fd)) {
+    switch (anybody_there(g->allocator->census, want, fd)) {
     case WITNESS_EMPTY:
         return grant(g, want, ret);
     case WITNESS_BUSY:

@@ -4,6 +4,7 @@
 #include "uidpool.h"
 
 #include "allocator/allocator.h"
+#include "allocator/census.h"
 #include "build_config.h"
 #include "common/cleanup.h"
 #include "common/config.h"
@@ -40,7 +41,8 @@ enum uidpool_status uidpool_new(const char *ledger, const char *config, struct u
         return UIDPOOL_FAILED;
     u->ledger_path = strdup(ledger ? ledger : UIDPOOL_LEDGER_PATH);
     u->config_dir = config ? strdup(config) : NULL;
-    if (!u->ledger_path || (config && !u->config_dir)) {
+    u->allocator.census = census_new();
+    if (!u->ledger_path || (config && !u->config_dir) || !u->allocator.census) {
         uidpool_free(u);
         return UIDPOOL_FAILED;
     }
@@ -52,6 +54,7 @@ void uidpool_free(struct uidpool *u)
 {
     if (!u)
         return;
+    census_free(u->allocator.census);
     ledger_close(u->allocator.ledger);
     free(u->allocator.survivors);
     config_free(u->config);

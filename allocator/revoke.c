@@ -247,13 +247,13 @@ static bool helper_is_late(int pidfd)
     return true;
 }
 
-/* The census's answer, UNKNOWN if it is late. */
+/* The census's answer, UNKNOWN if it is late: whoever asks has the claim until he knows, so nothing
+ * happens behind our back. */
 static enum witness take_census(struct job *job)
 {
-    enum witness answer =
-        helper_is_late(job->helper_fd) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
+    enum witness answer = census_finish(job->census_fd);
 
-    job->helper_fd = close_fd(job->helper_fd);
+    job->census_fd = close_fd(job->census_fd);
     return answer;
 }
 
@@ -289,7 +289,7 @@ static void phase_kill(struct job *job)
 
 static void phase_tally_done(struct job *job)
 {
-    int n = helper_is_late(job->tally_fd) ? -ETIMEDOUT : census_tally_finish(job->tally_fd);
+    int n = census_tally_finish(job->tally_fd);
 
     job->tally_fd = close_fd(job->tally_fd);
     job->tally = n > 0 ? (uint32_t)n : 0;
@@ -350,10 +350,10 @@ static void phase_reaper(struct job *job)
     if (status != UIDPOOL_OK)
         job->reaper.lock_fd = -1;
     else if (job->reaper.lock_fd >= 0)
-        job->helper_fd =
-            census_start((struct uid_range){job->reaper.uid, 1}, 0, job->reaper.lock_fd);
+        job->census_fd =
+            census_start(a->census, (struct uid_range){job->reaper.uid, 1}, 0, job->reaper.lock_fd);
     if (!job->tallied)
-        job->tally_fd = census_tally_start(lease_range(&job->lease), job->claim_fd);
+        job->tally_fd = census_tally_start(a->census, lease_range(&job->lease), job->claim_fd);
     job->tallied = true;
 
     enum uidpool_status marked = mark_revoking(job);
@@ -369,13 +369,13 @@ static void phase_reaper(struct job *job)
         job_later(job, -1, job_backoff(job), phase_reaper);
     else if (job->reaper.lock_fd < 0)
         job_give_up(job, "all uids to kill with are busy in other revocations");
-    else if (job->helper_fd < 0) {
-        int error = job->helper_fd;
+    else if (job->census_fd < 0) {
+        int error = job->census_fd;
 
-        job->helper_fd = -1;
+        job->census_fd = -1;
         job_give_up(job, "the helper uidpool-census cannot be started: %s", strerror(-error));
     } else
-        job_await(job, job->helper_fd, 1, phase_reaper_seen);
+        job_await(job, job->census_fd, 1, phase_reaper_seen);
 }
 
 /* Ask for a scan that begins after now; the revoker calls revocation_scanned() with it. */
@@ -525,10 +525,8 @@ static void phase_recount(struct job *job)
 
 static void phase_census_done(struct job *job)
 {
-    enum witness answer =
-        helper_is_late(job->helper_fd) ? WITNESS_UNKNOWN : census_finish(job->helper_fd);
+    enum witness answer = take_census(job);
 
-    job->helper_fd = close_fd(job->helper_fd);
     if (answer != WITNESS_EMPTY) {
         census_failed(job, answer);
         return;
@@ -557,15 +555,16 @@ static void phase_census(struct job *job)
     while (job->census_done + job->census_now < job->lease.count &&
            tasks_zombies_of(&job->tasks, uid + job->census_now) == zombies)
         job->census_now++;
-    job->helper_fd = census_start((struct uid_range){uid, job->census_now}, zombies, job->claim_fd);
-    if (job->helper_fd < 0) {
-        int error = job->helper_fd;
+    job->census_fd = census_start(job->revoker->allocator->census,
+                                  (struct uid_range){uid, job->census_now}, zombies, job->claim_fd);
+    if (job->census_fd < 0) {
+        int error = job->census_fd;
 
-        job->helper_fd = -1;
+        job->census_fd = -1;
         job_give_up(job, "the helper uidpool-census cannot be started: %s", strerror(-error));
         return;
     }
-    job_await(job, job->helper_fd, job->census_now, phase_census_done);
+    job_await(job, job->census_fd, job->census_now, phase_census_done);
 }
 
 /* Seconds of quarantine. A reboot ends every descriptor and mapping that could outlive a process,

@@ -2,6 +2,7 @@
 /*
  * uidpool-census FIRST+COUNT ZOMBIES
  * uidpool-census FIRST+COUNT tally
+ * uidpool-census serve
  *
  * Asks the kernel, for each uid FIRST .. FIRST+COUNT-1: has it exactly ZOMBIES tasks, in whichever
  * PID namespace? The kernel counts tasks by real uid, dead ones until they are reaped, and refuses
@@ -29,6 +30,12 @@
  * Exit: 0 EMPTY, 1 BUSY (some uid has more), 2 refused its arguments, 3 UNKNOWN. With "tally",
  * which proves nothing and is for the record: how many tasks there are in all, 250 for so many and
  * more, 251 if it cannot be told, or was refused.
+ *
+ * To start a program costs ten times what the question does. So with "serve" it takes questions
+ * until the socket that is its descriptor 3 ends: each is one message, the two arguments parted by
+ * a blank, with two descriptors, a claim that is held until the answer is given, and a pipe for
+ * that: one byte, the exit status. A process of its own asks each, for one that somebody stopped
+ * must not keep others waiting. No byte: UNKNOWN.
  */
 #include "allocator/helpers/helper.h"
 
@@ -40,6 +47,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -237,23 +245,108 @@ static void check_caller(void)
         fail(trouble, "refused: this is not the initial user namespace");
 }
 
-int main(int argc, char *argv[])
+/* One question, in words. The answer is what to exit with. */
+static int answer(const char *range_text, const char *what)
 {
     struct uid_range range;
     uint64_t zombies = 0;
-    bool tallying = argc == 3 && strcmp(argv[2], "tally") == 0;
+    bool tallying = strcmp(what, "tally") == 0;
     int usage = tallying ? TALLY_UNKNOWN : ANSWER_USAGE;
 
-    if (argc != 3)
-        fail(usage, "usage: uidpool-census FIRST+COUNT {ZOMBIES|tally}");
-    if (!read_range(argv[1], &range))
-        fail(usage, "refused: '%s' is no range of usable uids", argv[1]);
-    if (!tallying && parse_u64(argv[2], INT32_MAX, &zombies) < 0)
-        fail(usage, "refused: '%s' is no number of tasks", argv[2]);
+    if (!read_range(range_text, &range))
+        fail(usage, "refused: '%s' is no range of usable uids", range_text);
+    if (!tallying && parse_u64(what, INT32_MAX, &zombies) < 0)
+        fail(usage, "refused: '%s' is no number of tasks", what);
     if (tallying)
         trouble = TALLY_UNKNOWN;
     check_caller();
     /* With SIGCHLD ignored the kernel would reap the child, and its answer be lost. */
     (void)signal(SIGCHLD, SIG_DFL);
     return tallying ? count_all(range) : (int)count(range, zombies);
+}
+
+/*
+ * Serving.
+ */
+
+#define SERVE_FD 3
+#define QUESTION_MAX 64
+enum { CLAIM, ANSWER, QUESTION_FDS };
+
+/* The question's text and its descriptors. False: that was none, or the last one. */
+static bool receive(char text[static QUESTION_MAX], int fds[static QUESTION_FDS])
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * QUESTION_FDS)];
+    } control = {0};
+    struct iovec data = {text, QUESTION_MAX - 1};
+    struct msghdr message = {
+        .msg_iov = &data,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t n;
+
+    do
+        n = recvmsg(SERVE_FD, &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return false;
+    if (n < 0 || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !CMSG_FIRSTHDR(&message) ||
+        control.header.cmsg_type != SCM_RIGHTS ||
+        control.header.cmsg_len != CMSG_LEN(sizeof(int) * QUESTION_FDS))
+        fail(ANSWER_UNKNOWN, "a question that is none");
+    text[n] = '\0';
+    memcpy(fds, CMSG_DATA(&control.header), sizeof(int) * QUESTION_FDS);
+    return true;
+}
+
+/* The process that asks one question. It keeps the claim, and a socket of nobody. */
+static _Noreturn void ask_and_tell(char *text, const int fds[static QUESTION_FDS])
+{
+    char *what = strchr(text, ' ');
+    unsigned char byte;
+
+    (void)close(SERVE_FD);
+    if (!what)
+        fail(ANSWER_USAGE, "a question of one word");
+    *what++ = '\0';
+    byte = (unsigned char)answer(text, what);
+    if (write(fds[ANSWER], &byte, sizeof(byte)) != (ssize_t)sizeof(byte))
+        _exit(ANSWER_UNKNOWN);
+    _exit(byte);
+}
+
+static int serve(void)
+{
+    char text[QUESTION_MAX];
+    int fds[QUESTION_FDS];
+
+    check_caller();
+    /* Nobody waits for those who ask: their answer is what they write. */
+    if (signal(SIGCHLD, SIG_IGN) == SIG_ERR)
+        fail(ANSWER_UNKNOWN, "signal: %s", strerror(errno));
+    while (receive(text, fds)) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            ask_and_tell(text, fds);
+        if (pid < 0)
+            warnx("fork: %s", strerror(errno));
+        (void)close(fds[CLAIM]);
+        (void)close(fds[ANSWER]);
+    }
+    return 0;
+}
+
+int main(int argc, char *argv[])
+{
+    if (argc == 2 && strcmp(argv[1], "serve") == 0)
+        return serve();
+    if (argc != 3)
+        fail(argc > 2 && strcmp(argv[2], "tally") == 0 ? TALLY_UNKNOWN : ANSWER_USAGE,
+             "usage: uidpool-census {FIRST+COUNT {ZOMBIES|tally} | serve}");
+    return answer(argv[1], argv[2]);
 }

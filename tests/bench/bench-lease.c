@@ -81,7 +81,7 @@ static int64_t measure_floor(struct setting *s)
     struct uid_range uids = {BENCH_UID_VICTIM, s->count};
     int64_t begin = bench_now();
 
-    if (census_ask(uids, 0, s->fd) != WITNESS_EMPTY)
+    if (census_ask(bench_census(), uids, 0, s->fd) != WITNESS_EMPTY)
         bench_fail("the census does not say EMPTY");
     bare_commit(s->bare);
     return bench_now() - begin;

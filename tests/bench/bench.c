@@ -2,6 +2,7 @@
 /* What the benchmarks share; see bench.h. The only file of theirs that knows SQLite. */
 #include "tests/bench/bench.h"
 
+#include "allocator/census.h"
 #include "allocator/machine.h"
 #include "common/cleanup.h"
 
@@ -138,6 +139,17 @@ static char *path_of(const char *name)
     return path;
 }
 
+struct census *bench_census(void)
+{
+    static struct census *census;
+
+    if (!census)
+        census = census_new();
+    if (!census)
+        bench_fail("no memory");
+    return census;
+}
+
 void bench_ledger(struct allocator *a, const char *name, enum uidpool_policy policy)
 {
     _cleanup_free_ char *path = path_of(name);
@@ -150,7 +162,7 @@ void bench_ledger(struct allocator *a, const char *name, enum uidpool_policy pol
     };
     struct problem p = {0};
 
-    *a = (struct allocator){0};
+    *a = (struct allocator){.census = bench_census()};
     bench_check(ledger_open(path, LEDGER_CREATE, &a->ledger, &p), &p, "ledger");
     bench_check(ledger_begin(a->ledger, &p), &p, "begin");
     bench_check(ledger_pool_insert(a->ledger, &pool, &p), &p, "pool");

@@ -53,6 +53,9 @@ void bench_row_samples(const char *work, struct samples *floor, struct samples *
  * the program ends. */
 const char *bench_directory(void);
 
+/* The one that floor and work ask alike. */
+struct census *bench_census(void);
+
 /* A fresh ledger there, with the one pool "bench" at BENCH_UID_FIRST, whose
  * uids do not rest. */
 void bench_ledger(struct allocator *a, const char *name, enum uidpool_policy policy);

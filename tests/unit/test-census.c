@@ -10,14 +10,16 @@
 
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <poll.h>
 
 #define HELPER UIDPOOL_HELPER_DIR "/uidpool-census"
 
 static int claim = -1;
+static struct census *census;
 
 static enum witness ask_range(uid_t first, uint32_t count, uint32_t zombies)
 {
-    return census_ask((struct uid_range){first, count}, zombies, claim);
+    return census_ask(census, (struct uid_range){first, count}, zombies, claim);
 }
 
 static enum witness ask(uid_t uid, uint32_t zombies)
@@ -106,11 +108,11 @@ static void zombies_are_counted_exactly(void **state)
 
 static int tally(uid_t first, uint32_t count)
 {
-    _cleanup_fd_ int pidfd = census_tally_start((struct uid_range){first, count}, claim);
+    _cleanup_fd_ int fd = census_tally_start(census, (struct uid_range){first, count}, claim);
     int n;
 
-    assert_true(pidfd >= 0);
-    while ((n = census_tally_finish(pidfd)) == -EAGAIN)
+    assert_true(fd >= 0);
+    while ((n = census_tally_finish(fd)) == -EAGAIN)
         usleep(1000);
     return n;
 }
@@ -139,7 +141,7 @@ static void a_tally_counts(void **state)
     assert_int_equal(tally(t, 4), 4);
     end(threads);
     reap(zombie);
-    assert_int_equal(tally(0, 1), -EIO);
+    assert_int_equal(tally(0, 1), -ECHILD);
 }
 
 /*
@@ -371,7 +373,7 @@ static pid_t start_helper_that_hangs(uid_t t, pid_t *ret_child)
 static void the_child_dies_with_the_helper(void **state)
 {
     uid_t t = fresh_uids(2);
-    pid_t against = start_against(t, stop_all), child, helper;
+    pid_t against = start_against(t, stop_all), child = 0, helper;
 
     (void)state;
     helper = start_helper_that_hangs(t, &child);
@@ -508,11 +510,193 @@ static void an_unfit_caller_gets_unknown(void **state)
     assert_int_equal(run_helper("2114530000+1", "0", NULL, ignore_children).status, 0);
 }
 
-static int open_claim(void **state)
+/*
+ * One helper for many questions.
+ */
+
+/* The live processes called uidpool-census; how many, and one of them. */
+static size_t find_census(pid_t *ret)
+{
+    _cleanup_dir_ DIR *proc = opendir("/proc");
+    struct dirent *entry;
+    size_t n = 0;
+
+    assert_non_null(proc);
+    while ((entry = readdir(proc))) {
+        _cleanup_fd_ int fd = -1;
+        char path[300], text[512];
+        ssize_t length;
+
+        (void)snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (length <= 0)
+            continue;
+        text[length] = '\0';
+        if (!strstr(text, "(uidpool-census)") || strstr(text, "(uidpool-census) Z"))
+            continue;
+        n++;
+        *ret = (pid_t)strtol(entry->d_name, NULL, 10);
+    }
+    return n;
+}
+
+/* Whoever asked the last question may be on its way out. */
+static bool is_one_census(void *pid)
+{
+    return find_census(pid) == 1;
+}
+
+static bool is_no_census(void *pid)
+{
+    return find_census(pid) == 0;
+}
+
+static bool is_readable(int fd, int msec)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, msec) == 1;
+}
+
+/* A question about a uid that somebody stops whoever has: it takes the census's whole patience. */
+static int start_question_that_hangs(uid_t t, int held)
+{
+    int64_t first = clock_monotonic_usec();
+
+    while (clock_monotonic_usec() < first + PATIENCE_USEC) {
+        int fd = census_start(census, (struct uid_range){t, 1}, 0, held);
+        pid_t child;
+
+        assert_true(fd >= 0);
+        while (!is_readable(fd, 0)) {
+            child = find_child(t);
+            if (child > 0 && read_state(child) == 'T')
+                return fd;
+        }
+        (void)close(fd);
+    }
+    fail();
+    return -1;
+}
+
+static bool is_gone(void *pid)
+{
+    return kill(*(pid_t *)pid, 0) < 0 && errno == ESRCH;
+}
+
+static void a_helper_that_was_killed_is_replaced(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t first = 0, second = 0;
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    wait_until(is_one_census, &first);
+    assert_int_equal(kill(first, SIGKILL), 0);
+    wait_until(is_gone, &first); /* its minder has reaped it */
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    wait_until(is_one_census, &second);
+    assert_int_not_equal(first, second);
+}
+
+static void one_that_hangs_delays_nobody(void **state)
+{
+    uid_t t = fresh_uids(3);
+    pid_t against = start_against(t, stop_all);
+    _cleanup_fd_ int hangs = start_question_that_hangs(t, claim);
+
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ask(t + 2, 0), WITNESS_EMPTY);
+    assert_false(is_readable(hangs, 0));
+    assert_int_equal(census_finish(hangs), WITNESS_UNKNOWN); /* not yet */
+    assert_true(is_readable(hangs, PATIENCE_USEC / 1000));
+    assert_int_equal(census_finish(hangs), WITNESS_BUSY);
+    end(against);
+}
+
+static bool can_be_locked(void *userdata)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_len = 1};
+
+    return fcntl(*(const int *)userdata, F_OFD_SETLK, &lock) == 0;
+}
+
+/* We gave up our claim, and even the helper is gone: whoever asks has it still. */
+static void a_question_keeps_its_claim(void **state)
+{
+    uid_t t = fresh_uids(2);
+    pid_t against = start_against(t, stop_all);
+    char path[] = "/tmp/uidpool-test-census-XXXXXX";
+    int held = mkostemp(path, O_CLOEXEC), hangs;
+    _cleanup_fd_ int other = open(path, O_RDWR | O_CLOEXEC);
+
+    (void)state;
+    assert_true(held >= 0 && other >= 0);
+    assert_int_equal(unlink(path), 0);
+    assert_true(can_be_locked(&held));
+    hangs = start_question_that_hangs(t, held);
+    (void)close(held);
+    assert_false(can_be_locked(&other));
+    census_free(census);
+    census = census_new();
+    assert_non_null(census);
+    assert_false(can_be_locked(&other));
+    assert_true(is_readable(hangs, PATIENCE_USEC / 1000));
+    assert_int_equal(census_finish(hangs), WITNESS_BUSY);
+    (void)close(hangs);
+    end(against);
+    wait_until(can_be_locked, &other);
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+}
+
+/* A child of ours that executed nothing has our end of the socket too. */
+static void a_child_of_ours_keeps_no_helper(void **state)
+{
+    uid_t t = fresh_uids(1);
+    pid_t helper = 0, pid;
+
+    (void)state;
+    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    pid = fork();
+    if (pid == 0)
+        for (;;)
+            (void)pause();
+    assert_true(pid > 0);
+    wait_until(is_one_census, &helper);
+    census_free(census);
+    census = census_new();
+    assert_non_null(census);
+    wait_until(is_no_census, &helper);
+    end(pid);
+}
+
+/* A question that nobody answers, as the helper refuses it. */
+static void nonsense_is_unknown(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_range(0, 1, 0), WITNESS_UNKNOWN);
+    assert_int_equal(ask_range(65534, 1, 0), WITNESS_UNKNOWN);
+    assert_int_equal(ask_range(2147483647u, 2, 0), WITNESS_UNKNOWN);
+    assert_int_equal(tally(0, 1), -ECHILD);
+    assert_int_equal(ask(fresh_uids(1), 0), WITNESS_EMPTY);
+}
+
+static int begin(void **state)
 {
     (void)state;
     claim = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return claim < 0 ? -1 : 0;
+    census = census_new();
+    return claim < 0 || !census ? -1 : 0;
+}
+
+static int finish(void **state)
+{
+    (void)state;
+    census_free(census);
+    return close(claim);
 }
 
 int main(int argc, char *argv[])
@@ -530,6 +714,11 @@ int main(int argc, char *argv[])
         cmocka_unit_test(a_census_that_is_stopped_is_busy),
         cmocka_unit_test(a_census_that_is_killed_is_busy),
         cmocka_unit_test(the_child_dies_with_the_helper),
+        cmocka_unit_test(a_helper_that_was_killed_is_replaced),
+        cmocka_unit_test(one_that_hangs_delays_nobody),
+        cmocka_unit_test(a_question_keeps_its_claim),
+        cmocka_unit_test(a_child_of_ours_keeps_no_helper),
+        cmocka_unit_test(nonsense_is_unknown),
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(an_unfit_caller_gets_unknown),
         cmocka_unit_test(a_user_namespace_gets_unknown),
@@ -537,5 +726,5 @@ int main(int argc, char *argv[])
 
     (void)argc;
     run_isolated(argv);
-    return cmocka_run_group_tests(tests, open_claim, NULL);
+    return cmocka_run_group_tests(tests, begin, finish);
 }

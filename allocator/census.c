@@ -22,6 +22,9 @@
 #define SAYS_EMPTY 0
 #define SAYS_BUSY 1
 
+/* Milliseconds that the helper may take to notice that nobody will ask again. */
+#define END_PATIENCE_MSEC 500
+
 struct census {
     int pidfd; /* -1: not started */
     int socket;
@@ -36,13 +39,13 @@ struct census *census_new(void)
     return c;
 }
 
-/* Killed, not asked to go: a child that the caller forked may keep our end of the socket open. It
+/* It goes when the socket ends; killed where a child that the caller forked keeps our end open. It
  * leaves nothing behind, for those who ask are processes of their own. */
 static void helper_end(struct census *c)
 {
     c->socket = close_fd(c->socket);
     if (c->pidfd >= 0)
-        (void)spawn_wait(c->pidfd, 0);
+        (void)spawn_wait(c->pidfd, END_PATIENCE_MSEC);
     c->pidfd = close_fd(c->pidfd);
 }
 

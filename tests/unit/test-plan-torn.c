@@ -13,7 +13,7 @@
  *
  * SEED=N repeats a random run, ROUNDS=N makes it longer. Pure.
  */
-#include "scene.h"
+#include "tests/unit/scene.h"
 
 #include "common/clock.h"
 #include "common/ids.h"

@@ -216,13 +216,13 @@ static void test_accounts(void **state)
     add_pool(&s, 0, true)->fate = POOL_KNOWN;
     add_account(&s, "a", "p0", BASE, BASE, LEDGER_ACCOUNT_PRESENT);
     add_account(&s, "b", "p0", BASE + 1, BASE, LEDGER_ACCOUNT_ADDING);
-    add_account(&s, "c", "p1", BASE + 1003, BASE + 1003, LEDGER_ACCOUNT_REMOVING);
+    add_account(&s, "c", "p1", BASE + 1000, BASE + 1000, LEDGER_ACCOUNT_REMOVING);
     add_account(&s, "d", "p0", BASE + 3, BASE, LEDGER_ACCOUNT_REMOVED);
     /* All of a shared gid have one group, called as the pool; a uid's own is called as the user. */
     assert_roster(&s, NULL,
                   "a +0 +0 removable\nb +1 +0 removable\n"
-                  "c +1003 +1003 removable expired\nd +3 +0 removable expired\n"
-                  "group p0 +0 any\ngroup c +1003 any\n"
+                  "c +1000 +1000 removable expired\nd +3 +0 removable expired\n"
+                  "group p0 +0 any\ngroup c +1000 any\n"
                   "guard +0 4\nguard +1000 4\n");
 }
 

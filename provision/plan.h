@@ -32,13 +32,21 @@ struct plan {
 
 /*
  * Compare. Findings are conflicts (a name on another uid, a uid of another name, a group's number
- * that is taken, an odd line that begins with one of our names) and warnings.
+ * that is taken, an odd line that begins with one of our names, one name wanted twice), of each
+ * sort eight and then how many more; and drift: a grant of subordinate ids to one of our accounts.
+ *
+ * Ours: a password field that is not `x` becomes `x`; a line of shadow or gshadow that could be
+ * used, also one that waits for a user or a group that is not there yet, is locked where it stands;
+ * in gshadow the members become those of group, and the administrators nobody. The rest of a line
+ * that is there is kept.
  *
  * Besides our own accounts it mends what a killed tool left of others: a user whose password is
  * `x` without a line in shadow gets a locked one; a group whose password is `x` without a line in
- * gshadow gets one; where such a user has no group either, and nobody has its number or name, it
- * gets that too. A line of shadow that waits for one of our names without a user is locked; an
- * account of ours that could log in is locked.
+ * gshadow gets one with its members; where such a user's number is its group's, and nobody has it
+ * or the name, it gets that group too.
+ *
+ * A run that was cut off behind any of the files, in the order of enum account_file, is carried on
+ * to the same bytes.
  * 0 or -ENOMEM.
  */
 int plan_make(const struct choices *choices, const struct state *state,

@@ -66,47 +66,28 @@ static enum uidpool_status check_accounts(const struct pool_settings *s, struct 
     return UIDPOOL_OK;
 }
 
-static enum uidpool_status check_fate(const struct chosen_pool *pool, struct problem *p)
-{
-    const char *name = pool->settings->name;
-
-    switch (pool->fate) {
-    case POOL_KNOWN:
-        return UIDPOOL_OK;
-    case POOL_RETIRED:
-        return problem_set(p, UIDPOOL_CONFLICT, "pool %s is retired", name);
-    case POOL_BEGUN:
-        return problem_set(p, UIDPOOL_CONFLICT,
-                           "pool %s was begun and not finished; run 'uidpool-provision apply' "
-                           "first",
-                           name);
-    case POOL_NEW:
-    case POOL_STUCK:
-        break;
-    }
-    return problem_set(p, UIDPOOL_NOT_FOUND,
-                       "pool %s is not in the ledger yet; run 'uidpool-provision apply' first",
-                       name);
-}
-
 enum uidpool_status request_add(const struct choices *choices, const struct state *state,
                                 const char *name, const char *pool, uid_t uid,
-                                struct user_request *ret, struct problem *p)
+                                struct user_request *ret, bool *ret_later, struct problem *p)
 {
     const struct ledger_account *account = state_account(state, name);
     const struct chosen_pool *chosen = NULL;
     enum uidpool_status status;
 
+    *ret_later = false;
     if (account)
         return add_again(account, pool, uid, ret, p);
     status = find_pool(choices, pool, &chosen, p);
     if (!chosen)
         return status;
     status = check_accounts(chosen->settings, p);
-    if (status == UIDPOOL_OK)
-        status = check_fate(chosen, p);
     if (status != UIDPOOL_OK)
         return status;
+    if (chosen->fate == POOL_RETIRED)
+        return problem_set(p, UIDPOOL_CONFLICT, "pool %s is retired", chosen->settings->name);
+    *ret_later = chosen->fate != POOL_KNOWN;
+    if (*ret_later)
+        return UIDPOOL_OK;
     if (uid != UIDPOOL_NO_UID &&
         !uid_range_has((struct uid_range){chosen->base, chosen->settings->size}, uid))
         return problem_set(p, UIDPOOL_CONFLICT, "uid %u is not in pool %s, %u to %u", uid,

@@ -15,7 +15,7 @@
  */
 enum uidpool_status request_add(const struct choices *choices, const struct state *state,
                                 const char *name, const char *pool, uid_t uid,
-                                struct user_request *ret, struct problem *p);
+                                struct user_request *ret, bool *ret_later, struct problem *p);
 
 /* The uid that is reserved for the name already, else the highest free one, else what the request
  * has. UIDPOOL_CONFLICT: the name is reserved for something else. UIDPOOL_EXHAUSTED. */

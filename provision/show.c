@@ -330,11 +330,11 @@ int show_plan(const struct showing *s)
     return r < 0 ? r : found;
 }
 
-int show_user(const struct showing *s, const struct user_request *user)
+int show_user(const struct user_request *user, bool json)
 {
     json_auto_t *root = NULL;
 
-    if (!s->json) {
+    if (!json) {
         printf("%" PRIu32 ":%" PRIu32 "\n", user->uid, user->gid);
         return 0;
     }

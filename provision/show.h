@@ -46,7 +46,7 @@ bool show_has_changes(const struct showing *s);
 int show_sysusers(const struct showing *s);
 
 /* NAME's uid and gid, "UID:GID", or {"name":..,"uid":..,"gid":..,"pool":..,"removed":bool}. */
-int show_user(const struct showing *s, const struct user_request *user);
+int show_user(const struct user_request *user, bool json);
 
 /* A sentence, or {"retired":..}. */
 int show_retired(const char *pool, bool json);

@@ -642,21 +642,18 @@ static void test_json_ledger(void **state)
 static void test_user(void **state)
 {
     struct user_request user = {.name = "swtpm", .pool = "tpm", .uid = 7, .gid = 8};
-    struct world_of_one *w = world_new();
     struct capture out = capture_begin(STDOUT_FILENO);
     _cleanup_free_ char *text = NULL;
 
     (void)state;
-    assert_int_equal(show_user(&w->showing, &user), 0);
-    w->showing.json = true;
+    assert_int_equal(show_user(&user, false), 0);
     user.remove = true;
-    assert_int_equal(show_user(&w->showing, &user), 0);
+    assert_int_equal(show_user(&user, true), 0);
     assert_int_equal(show_retired("tpm", true), 0);
     text = capture_end(&out);
     assert_string_equal(
         text, "7:8\n{\"name\":\"swtpm\",\"uid\":7,\"gid\":8,\"pool\":\"tpm\",\"removed\":true}\n"
               "{\"retired\":\"tpm\"}\n");
-    world_free(w);
 }
 
 /*

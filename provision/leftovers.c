@@ -118,47 +118,42 @@ static enum maker maker_of(const char *name, const char *file, pid_t *ret_pid)
     return NOBODY;
 }
 
-/* As a string, without what ends it. -EINVAL if it is longer than any pid. */
-static int read_short(int fd, char ret[static 32])
+/* The beginning of the file; no pid is as long as that. Its length, or a negative errno. */
+static ssize_t read_beginning(int fd, char ret[static 32])
 {
     ssize_t n;
 
     do {
         n = pread(fd, ret, 32, 0);
     } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return -errno;
-    if (n == 32)
-        return -EINVAL;
-    while (n > 0 && (ret[n - 1] == '\0' || ret[n - 1] == '\n'))
-        n--;
-    ret[n] = '\0';
-    return strlen(ret) == (size_t)n ? 0 : -EINVAL;
+    return n < 0 ? -errno : n;
 }
 
 int read_lock_pid(int fd, pid_t *ret)
 {
+    char text[33];
+    ssize_t n = read_beginning(fd, text);
     uint64_t pid;
-    char text[32];
-    int r;
 
-    r = read_short(fd, text);
-    if (r < 0)
-        return r;
+    if (n < 0)
+        return (int)n;
+    text[n] = '\0';
+    text[strcspn(text, "\n")] = '\0';
     if (parse_u64(text, INT32_MAX, &pid) < 0 || pid == 0)
         return -EINVAL;
     *ret = (pid_t)pid;
     return 0;
 }
 
-/* Does shadow's FILE.PID hold that pid, or a beginning of it, nothing at all too? Somebody's copy
- * of the account file, passwd.2025, does not. */
+/* Does shadow's FILE.PID hold that pid and a NUL, or a beginning of it, nothing at all too?
+ * Somebody's copy of the account file, passwd.2025, does not. */
 static bool holds_pid(int fd, pid_t pid)
 {
     char text[32], wanted[32];
+    ssize_t n = read_beginning(fd, text);
+    int length = snprintf(wanted, sizeof(wanted), "%d", (int)pid);
 
-    snprintf(wanted, sizeof(wanted), "%d", (int)pid);
-    return read_short(fd, text) == 0 && strncmp(wanted, text, strlen(text)) == 0;
+    return n >= 0 && n <= length + 1 && memcmp(wanted, text, (size_t)n) == 0;
 }
 
 struct sweep {

@@ -25,8 +25,8 @@ void leftovers_add(struct leftovers *l, const char *name, const char *why, ...)
 void leftovers_sort(struct leftovers *l);
 void leftovers_clear(struct leftovers *l);
 
-/* The pid in a lock file of shadow's, or in one of its temporaries: decimal digits, then a NUL, or,
- * by hand, a newline. -EINVAL: something else, or nothing; or another negative errno. */
+/* The pid in a lock file of shadow's: decimal digits, then a NUL, a newline, or nothing. -EINVAL:
+ * something else, or nothing at all; or another negative errno. */
 int read_lock_pid(int fd, pid_t *ret);
 
 /* The temporaries of the dead in `directory`, which is FILES_DIRECTORY. The caller holds .pwd.lock,

@@ -6,6 +6,7 @@
  */
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/lockfile.h"
 #include "provision/alive.h"
 #include "provision/files.h"
 #include "provision/lock.h"
@@ -424,6 +425,18 @@ static void test_libc_holds(void **state)
     account_lock_free(take(0));
 }
 
+/* All of it, not some byte of it. */
+static void test_whole_file(void **state)
+{
+    int fd = open("/etc/.pwd.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    (void)state;
+    assert_int_equal(lockfile_try(fd, 1000, 1), 0);
+    assert_take_changes_nothing(UIDPOOL_FAILED, "another program holds /etc/.pwd.lock");
+    close_fd(fd);
+    account_lock_free(take(0));
+}
+
 /* The child must not have been born with our lock, which would be its own too. */
 static void test_libc_waits(void **state)
 {
@@ -644,7 +657,7 @@ static void assert_respected(const char *path, pid_t pid)
 static void test_living_locks(void **state)
 {
     pid_t pid = start_sleeper();
-    char text[32];
+    char text[64];
 
     (void)state;
     account_lock_free(take(0));
@@ -658,6 +671,10 @@ static void test_living_locks(void **state)
     assert_respected("/etc/group.lock", pid);
     snprintf(text, sizeof(text), "%d", (int)pid);
     make_text("/etc/group.lock", text);
+    assert_respected("/etc/group.lock", pid);
+    /* Shadow reads to the NUL. */
+    memset(text + strlen(text) + 1, 'x', 9);
+    make_file("/etc/group.lock", text, strlen(text) + 10);
     assert_respected("/etc/group.lock", pid);
 
     /* Where times have no fractions the lock may look older than its maker. */
@@ -1038,6 +1055,13 @@ static void test_leftover_pids(void **state)
     make_text(path, "4711");
     account_lock_free(take(0));
     assert_int_equal(unlink(path), 0);
+    make_text(path, "\nroot:x:0:0::/root:/bin/sh\n");
+    account_lock_free(take(0));
+    assert_int_equal(unlink(path), 0);
+    /* No process's number: a date, say. */
+    make_text("/etc/shadow.20260101", "");
+    account_lock_free(take(0));
+    assert_int_equal(unlink("/etc/shadow.20260101"), 0);
     /* Killed behind link(2). */
     make_lock(path, dead);
     assert_int_equal(link(path, "/etc/shadow.lock"), 0);
@@ -1466,35 +1490,21 @@ static int remove_top(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_take),
-        TEST(test_release_only_ours),
-        TEST(test_libc_holds),
-        TEST(test_libc_waits),
-        TEST(test_we_hold),
-        TEST(test_waiting),
-        TEST(test_deadline),
-        TEST(test_dead_locks),
-        TEST(test_number_of_no_process),
-        TEST(test_living_locks),
-        TEST(test_waiting_for_file),
-        TEST(test_no_locks),
-        TEST(test_without_proc),
-        TEST(test_foreign_proc),
-        TEST(test_names_of_processes),
-        TEST(test_read_only),
-        TEST(test_disk_full),
-        TEST(test_share),
-        TEST(test_leftovers),
-        TEST(test_leftover_pids),
-        TEST(test_leftover_of_the_living),
-        TEST(test_useradd_waits),
-        TEST(test_useradd_with_prefix_waits),
-        TEST(test_vipw_holds),
-        TEST(test_killed_tools),
-        TEST(test_many),
-        TEST(test_killed_ourselves),
-        RACE(test_stolen),
-        RACE(test_vanishes),
+        TEST(test_take),          TEST(test_release_only_ours),
+        TEST(test_libc_holds),    TEST(test_whole_file),
+        TEST(test_libc_waits),    TEST(test_we_hold),
+        TEST(test_waiting),       TEST(test_deadline),
+        TEST(test_dead_locks),    TEST(test_number_of_no_process),
+        TEST(test_living_locks),  TEST(test_waiting_for_file),
+        TEST(test_no_locks),      TEST(test_without_proc),
+        TEST(test_foreign_proc),  TEST(test_names_of_processes),
+        TEST(test_read_only),     TEST(test_disk_full),
+        TEST(test_share),         TEST(test_leftovers),
+        TEST(test_leftover_pids), TEST(test_leftover_of_the_living),
+        TEST(test_useradd_waits), TEST(test_useradd_with_prefix_waits),
+        TEST(test_vipw_holds),    TEST(test_killed_tools),
+        TEST(test_many),          TEST(test_killed_ourselves),
+        RACE(test_stolen),        RACE(test_vanishes),
         RACE(test_changes_hands),
     };
 

@@ -102,7 +102,6 @@ enum uidpool_status lines_split(const char *path, char *data, size_t size, struc
     status = check_file(path, data, size, p);
     if (status != UIDPOOL_OK)
         return status;
-    data[size] = '\0';
     status = take_lines(path, &l, p);
     if (status != UIDPOOL_OK)
         return status;

@@ -147,7 +147,7 @@ static bool odd_number(const char *line, uint32_t *ret)
     digits += minus || *digits == '+';
     while (digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9')
         digits++;
-    if (digits >= at + length || !field_number(digits, (size_t)(at + length - digits), &value))
+    if (!field_number(digits, (size_t)(at + length - digits), &value))
         return false;
     if (minus)
         value = 0 - value;

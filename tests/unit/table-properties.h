@@ -78,6 +78,8 @@ static inline const char *names_broken(const struct account_table *t)
 {
     bool is_subid = t->file == FILE_SUBUID || t->file == FILE_SUBGID;
 
+    if (table_by_name(t, ":") || table_has_odd(t, ":"))
+        return "somebody is found whom there cannot be";
     for (size_t i = 0; i < t->n; i++) {
         _cleanup_free_ char *name = strndup(t->entries[i].name, t->entries[i].name_length);
         size_t first = 0;

@@ -12,7 +12,6 @@
 struct world {
     bool offline;              /* neither name services nor processes: an image, a chroot */
     bool skip_processes;       /* do not ask for processes */
-    bool no_proc;              /* there is no /proc at all; said once, as a warning */
     bool no_names;             /* there is no name service but the files */
     const char *const *places; /* directories whose files must not carry the ids, NULL-terminated,
                                   or NULL */
@@ -24,7 +23,7 @@ struct world {
 };
 
 /* Set up: from now on the name services are asked without `files`, which we read ourselves, and
- * without our own answers (SYSTEMD_BYPASS_USERDB). Finds out whether there is a /proc. */
+ * without our own answers (SYSTEMD_BYPASS_USERDB). */
 void world_init(struct world *w, bool offline, const char *const *places,
                 void (*progress)(const char *text, void *userdata), void *userdata);
 

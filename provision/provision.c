@@ -104,10 +104,12 @@ static enum uidpool_status read_all(struct provision *v, bool exclusive, struct 
 
 static enum uidpool_status make_plan(struct provision *v, struct problem *p)
 {
-    enum uidpool_status status = choose(&v->settings, &v->state, &v->files, &v->world, v->thorough,
-                                        &v->choices, &v->findings, p);
+    enum uidpool_status status;
     int r;
 
+    v->world.unseen = &v->findings;
+    status = choose(&v->settings, &v->state, &v->files, &v->world, v->thorough, &v->choices,
+                    &v->findings, p);
     if (status == UIDPOOL_OK && v->ask)
         status = v->ask(v, p);
     if (status != UIDPOOL_OK)

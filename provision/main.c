@@ -72,14 +72,15 @@ static enum uidpool_status enter_root(const char *root, struct problem *p)
 {
     char boot[33];
 
-    /* Of this kernel, which that system need not show; it is asked once and kept. Where this one
-     * does not show it either, the ledger will say so: ignoring. */
+    /* It is asked once and kept; below there may be no /proc. Where there is none here either, the
+     * ledger will say so: ignoring. */
     (void)clock_boot_id(boot);
     if (chdir(root) < 0)
         return problem_errno(p, -errno, "cannot enter --root=%s", root);
+    /* Of where we are, so that nobody can exchange it between the two. */
     if (chroot(".") < 0)
         return problem_errno(p, -errno, "cannot make %s the root directory", root);
-    return chdir("/") < 0 ? problem_errno(p, -errno, "cannot enter / of %s", root) : UIDPOOL_OK;
+    return UIDPOOL_OK;
 }
 
 /* --config is the caller's path, whatever --root says. */

@@ -8,10 +8,13 @@
 /*
  * An account of the ledger's keeps its pool and uid, whatever state it is in. A new one gets the
  * pool, or, with `pool` NULL, the only one of the configuration, and `uid`, or UIDPOOL_NO_UID: to
- * be chosen by request_choose_uid(). UIDPOOL_NOT_FOUND: no such pool, in the configuration or in
- * the ledger yet. UIDPOOL_USAGE: there are several pools. UIDPOOL_CONFLICT: the account has another
- * pool or uid; the uid is not the pool's; the pool is retired or not finished, or cannot have
- * accounts of single uids, since libxl refuses uids that resolve, or since all have one.
+ * be chosen by request_choose_uid().
+ * `*ret_later`: nothing can be asked for before the ledger has the pool whole; carry the plan out
+ * without a request, and ask again.
+ * UIDPOOL_NOT_FOUND: the configuration has no such pool. UIDPOOL_USAGE: it has several.
+ * UIDPOOL_CONFLICT: the account has another pool or uid; the uid is not the pool's; the pool is
+ * retired, or cannot have accounts of single uids, since libxl refuses uids that resolve, or since
+ * all have one.
  */
 enum uidpool_status request_add(const struct choices *choices, const struct state *state,
                                 const char *name, const char *pool, uid_t uid,

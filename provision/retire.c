@@ -5,19 +5,6 @@
 #include "common/cleanup.h"
 #include "provision/verbs.h"
 
-static enum uidpool_status check_finished(struct ledger *l, const char *name, struct problem *p)
-{
-    struct uidpool_pool pool;
-    enum uidpool_status status = ledger_pool_by_name(l, name, &pool, p);
-
-    if (status == UIDPOOL_OK && pool.provisioning)
-        return problem_set(p, UIDPOOL_CONFLICT,
-                           "pool %s was begun and not finished: it gives no leases; run "
-                           "'uidpool-provision apply', and then retire it",
-                           name);
-    return status;
-}
-
 enum uidpool_status verb_retire(struct provision *v, const struct options *o, struct problem *p)
 {
     _cleanup_(ledger_closep) struct ledger *ledger = NULL;
@@ -25,8 +12,6 @@ enum uidpool_status verb_retire(struct provision *v, const struct options *o, st
     enum uidpool_status status = ledger_open(UIDPOOL_LEDGER_PATH, LEDGER_WRITE, &ledger, p);
 
     allocator.ledger = ledger;
-    if (status == UIDPOOL_OK)
-        status = check_finished(ledger, o->pool, p);
     if (status == UIDPOOL_OK)
         status = allocator_pool_retire(&allocator, o->pool, p);
     if (status != UIDPOOL_OK)

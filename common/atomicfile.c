@@ -189,6 +189,15 @@ static enum uidpool_status check_directory(const struct atomicfile *a, struct pr
     return UIDPOOL_OK;
 }
 
+/* Kernels before 5.8 do not say. There the device tells, but an overlay whose layers lie on
+ * several file systems gives its files other ones than its directories. */
+static bool is_mount(const struct statx *sx, const struct stat *st, const struct stat *directory)
+{
+    if (sx->stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+        return sx->stx_attributes & STATX_ATTR_MOUNT_ROOT;
+    return st->st_dev != directory->st_dev;
+}
+
 /* What refuses to be replaced, of an open file. A second hard link does not: nothing is ever
  * written into the old file, so the other name keeps the old bytes, which is what those want who
  * copy trees with `cp -al`, such as cowbuilder. */
@@ -204,7 +213,7 @@ static enum uidpool_status check_target(const struct atomicfile *a, const char *
                            a->directory, name);
     if (fstat(a->fd, &directory) < 0 || statx(fd, "", AT_EMPTY_PATH, 0, &sx) < 0)
         return problem_errno(p, -errno, "cannot examine %s/%s", a->directory, name);
-    if ((sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) || st->st_dev != directory.st_dev)
+    if (is_mount(&sx, st, &directory))
         return problem_errno(p, -EBUSY,
                              "cannot replace %s/%s, on which something is mounted; unmount it, or "
                              "mount its whole directory",

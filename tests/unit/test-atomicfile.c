@@ -844,6 +844,33 @@ static void test_mounted(void **state)
     assert_prepare_works();
 }
 
+/* Its files say that they are on other devices than their directory, and nothing is mounted. */
+static void test_overlay(void **state)
+{
+    static const char *const names[] = {"layer", "layer/upper", "layer/work", "layer/merged"};
+    char options[3 * PATH_MAX + 64];
+    size_t length = strlen(dir);
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(names); i++) {
+        assert_int_equal(mkdir(in_dir(names[i]), 0755), 0);
+        if (i == 0)
+            assert_int_equal(mount("tmpfs", in_dir("layer"), "tmpfs", 0, NULL), 0);
+    }
+    snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", dir,
+             in_dir("layer/upper"), in_dir("layer/work"));
+    if (mount("overlay", in_dir("layer/merged"), "overlay", 0, options) < 0) {
+        assert_int_equal(umount2(in_dir("layer"), 0), 0);
+        printf("SKIP: no overlay: %s\n", strerror(errno));
+        skip();
+    }
+    snprintf(dir + length, sizeof(dir) - length, "/layer/merged");
+    assert_prepare_works();
+    dir[length] = '\0';
+    assert_int_equal(umount2(in_dir("layer/merged"), 0), 0);
+    assert_int_equal(umount2(in_dir("layer"), 0), 0);
+}
+
 /* -1 where the file system has no such attributes. */
 static int set_chattr(const char *name, int flag, bool on)
 {
@@ -1172,6 +1199,7 @@ int main(void)
         TEST(test_leftover_directory),
         TEST(test_read_only),
         TEST(test_mounted),
+        TEST(test_overlay),
         TEST(test_chattr),
         TEST(test_disk_full),
         TEST(test_file_too_large),

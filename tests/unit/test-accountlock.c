@@ -355,6 +355,7 @@ static void test_take(void **state)
     _cleanup_(text_end) struct text before = {0};
     struct account_lock *l = take(0);
     struct stat st;
+    char path[64];
 
     (void)state;
     assert_all_held();
@@ -367,7 +368,10 @@ static void test_take(void **state)
     assert_none_held();
     assert_int_equal(access("/etc/.pwd.lock", F_OK), 0);
 
+    /* Somebody had our number, and was killed. */
     before = take_snapshot();
+    snprintf(path, sizeof(path), "/etc/passwd.%d", (int)getpid());
+    make_lock(path, getpid());
     account_lock_free(take(0));
     assert_unchanged(&before);
     account_lock_free(NULL);
@@ -1362,6 +1366,8 @@ static struct {
     unsigned at_link, at_pidfd; /* act before which of them, from 1; 0: none */
     void (*act)(void);
     unsigned links, pidfds;
+    unsigned syncs, links_before_sync;
+    int sync_error; /* or 0 */
 } race;
 
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
@@ -1376,6 +1382,14 @@ int pidfd_open(pid_t pid, unsigned flags)
     if (++race.pidfds == race.at_pidfd)
         race.act();
     return (int)syscall(SYS_pidfd_open, pid, flags);
+}
+
+int fdatasync(int fd)
+{
+    if (race.syncs++ == 0)
+        race.links_before_sync = race.links;
+    errno = race.sync_error;
+    return race.sync_error ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
 static int reset_race(void **state)
@@ -1402,6 +1416,18 @@ static void test_stolen(void **state)
     assert_all_held();
     account_lock_free(l);
     assert_none_held();
+}
+
+/* A lock that a loss of power empties would stop shadow's tools for ever. */
+static void test_synced(void **state)
+{
+    (void)state;
+    account_lock_free(take(0));
+    assert_int_equal(race.syncs, 1);
+    assert_int_equal(race.links_before_sync, 0);
+    assert_int_equal(race.links, ELEMENTS_OF(file_locks));
+    race.sync_error = EIO;
+    assert_take_changes_nothing(UIDPOOL_FAILED, "Input/output error");
 }
 
 static void free_group(void)
@@ -1504,8 +1530,8 @@ int main(void)
         TEST(test_useradd_waits), TEST(test_useradd_with_prefix_waits),
         TEST(test_vipw_holds),    TEST(test_killed_tools),
         TEST(test_many),          TEST(test_killed_ourselves),
-        RACE(test_stolen),        RACE(test_vanishes),
-        RACE(test_changes_hands),
+        RACE(test_synced),        RACE(test_stolen),
+        RACE(test_vanishes),      RACE(test_changes_hands),
     };
 
     return cmocka_run_group_tests(tests, make_top, remove_top);

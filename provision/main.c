@@ -70,11 +70,6 @@ static void show_progress(const char *text, void *userdata)
 /* From here on every path is one of the other system. */
 static enum uidpool_status enter_root(const char *root, struct problem *p)
 {
-    char boot[33];
-
-    /* It is asked once and kept; below there may be no /proc. Where there is none here either, the
-     * ledger will say so: ignoring. */
-    (void)clock_boot_id(boot);
     if (chdir(root) < 0)
         return problem_errno(p, -errno, "cannot enter --root=%s", root);
     /* Of where we are, so that nobody can exchange it between the two. */
@@ -109,6 +104,9 @@ static enum uidpool_status run_verb(const struct verb *v, const struct options *
     if (getuid() != 0 || geteuid() != 0)
         return problem_set(p, UIDPOOL_NOT_PERMITTED, "%s needs root, for the account files",
                            v->shape.name);
+    /* Before --root is entered, where there may be no /proc. The ledger's history wants one;
+     * without it, in a container, this is no boot that any other was. */
+    clock_boot_id_invent();
     status = read_config(o, &config, p);
     if (status != UIDPOOL_OK)
         return status;

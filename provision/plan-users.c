@@ -137,9 +137,9 @@ static void mend_user(struct planning *p, const struct entry *e)
         return;
     memcpy(name, e->name, e->name_length);
     name[e->name_length] = '\0';
-    if (table_by_name(shadow, name) || table_has_odd(shadow, name))
-        return;
-    put_shadow(p, name, false);
+    if (!table_by_name(shadow, name) && !table_has_odd(shadow, name))
+        put_shadow(p, name, false);
+    /* They write group behind shadow. */
     if (!lacks_group(p, e, name))
         return;
     plan_groups_add_line(p, name, e->gid);

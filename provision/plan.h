@@ -42,8 +42,8 @@ struct plan {
  *
  * Besides our own accounts it mends what a killed tool left of others: a user whose password is
  * `x` without a line in shadow gets a locked one; a group whose password is `x` without a line in
- * gshadow gets one with its members; where such a user's number is its group's, and nobody has it
- * or the name, it gets that group too.
+ * gshadow gets one with its members; a user whose number is its group's, where no group has that
+ * number or the user's name, gets that group.
  *
  * A run that was cut off behind any of the files, in the order of enum account_file, is carried on
  * to the same bytes.

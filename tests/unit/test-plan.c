@@ -632,7 +632,7 @@ static void test_users_without_a_group(void **state)
                  "carol:x:1002:1003:::\n" /* another number: who knows whose */
                  "dave:x:1004:1004:::\n"  /* the name is taken */
                  "erin:x:1005:1005:::\n"  /* the number is taken */
-                 "frank:x:1006:1006:::\n" /* was not torn there: is in shadow */
+                 "frank:x:1006:1006:::\n" /* gets one, too: shadow is written before group */
                  "grace:x:1007:1007:::\n" /* one of ours will have the number */
                  "vm0:x:1008:1008:::\n"   /* and the name */
                  "henry:x:1001:1001:::\n" /* the number will be bob's */
@@ -644,8 +644,8 @@ static void test_users_without_a_group(void **state)
     scene_append(&s, FILE_GSHADOW, "ivan:!::\n");
     o = scene_plan(&s);
     assert_finding(&o, FINDING_CONFLICT, NULL);
-    assert_added(&s, &o, FILE_GROUP, "bob:x:1001:\nivan:x:1009:\nvm0:x:1007:\n");
-    assert_added(&s, &o, FILE_GSHADOW, "bob:!*::\nvm0:!*::\n");
+    assert_added(&s, &o, FILE_GROUP, "bob:x:1001:\nfrank:x:1006:\nivan:x:1009:\nvm0:x:1007:\n");
+    assert_added(&s, &o, FILE_GSHADOW, "bob:!*::\nfrank:!*::\nvm0:!*::\n");
     assert_int_equal(o.plan.drafts[FILE_SHADOW].n_added, 11);
     carry_out(&s);
     assert_nothing_to_do(&s);

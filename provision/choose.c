@@ -6,6 +6,7 @@
  */
 #include "provision/choose.h"
 
+#include "allocator/hostrange.h"
 #include "common/cleanup.h"
 #include "common/ids.h"
 
@@ -48,6 +49,12 @@ static const struct entry *find_group(const struct chooser *ch, const char *name
 static bool is_wanted(const struct chosen_pool *c, unsigned account)
 {
     return (c->settings->accounts & account) != 0;
+}
+
+/* The name of the account on base + n. */
+static void name_of_domid(const struct pool_settings *s, uint32_t n, char ret[static NAME_ROOM])
+{
+    (void)snprintf(ret, NAME_ROOM, "%s-domid%u", s->prefix, n);
 }
 
 /* Is there anything to do for it? */
@@ -126,20 +133,17 @@ static void choose_known(const struct chooser *ch, struct chosen_pool *c)
 }
 
 /* A range-base account that is there already says where the range is. */
-static bool adopt(const struct chooser *ch, struct chosen_pool *c)
+static void adopt_user(const struct chooser *ch, struct chosen_pool *c, const struct entry *user)
 {
-    const struct entry *user = range_base_user(ch, c);
     const struct pool_settings *s = c->settings;
 
-    if (!user)
-        return false;
     if (!uid_range_is_usable(user->id, s->size)) {
         findings_add(ch->findings, FINDING_CONFLICT,
                      "pool %s: the account %s has uid %u, where no %u uids can begin; remove it "
                      "('userdel %s'), or set RangeBase= to another name",
                      s->name, s->range_base, user->id, s->size, s->range_base);
         c->fate = POOL_STUCK;
-        return true;
+        return;
     }
     if (!s->base_auto && s->base != user->id)
         findings_add(ch->findings, FINDING_CONFLICT,
@@ -149,7 +153,50 @@ static bool adopt(const struct chooser *ch, struct chosen_pool *c)
                      s->name, s->base, s->range_base, user->id, user->id, s->range_base);
     c->base = user->id;
     c->adopted = true;
-    return true;
+}
+
+/* Could Base=auto have given this number? */
+static bool is_automatic(uint32_t id, uint32_t size)
+{
+    return id >= HOSTRANGE_AUTO_FIRST && (id - HOSTRANGE_AUTO_FIRST) % HOSTRANGE_AUTO_STEP == 0 &&
+           (uint64_t)id + size <= HOSTRANGE_AUTO_END;
+}
+
+/* A part of what this pool would have on its base: made from our lines of sysusers.d(5), in an
+ * image, or by a tool that was killed over it. */
+static const struct entry *find_trace(const struct chooser *ch, const struct chosen_pool *c)
+{
+    const struct pool_settings *s = c->settings;
+    const struct entry *e = NULL;
+    char name[NAME_ROOM];
+
+    if (is_wanted(c, ACCOUNTS_RANGE_BASE))
+        return find_group(ch, s->range_base);
+    if (!is_wanted(c, ACCOUNTS_PER_DOMID))
+        return NULL;
+    name_of_domid(s, 0, name);
+    e = find_user(ch, name);
+    return e ? e : find_group(ch, s->group_per_uid ? name : s->prefix);
+}
+
+static void adopt_trace(const struct chooser *ch, struct chosen_pool *c)
+{
+    const struct entry *e = c->settings->base_auto ? find_trace(ch, c) : NULL;
+
+    if (!e || !is_automatic(e->id, c->settings->size))
+        return;
+    c->base = e->id;
+    c->adopted = true;
+}
+
+static void adopt(const struct chooser *ch, struct chosen_pool *c)
+{
+    const struct entry *user = range_base_user(ch, c);
+
+    if (user)
+        adopt_user(ch, c, user);
+    else
+        adopt_trace(ch, c);
 }
 
 static bool range_is_taken(struct uid_range range, void *userdata)
@@ -202,7 +249,7 @@ static enum uidpool_status choose_range(const struct chooser *ch, struct chosen_
     if (turn == TURN_KNOWN)
         choose_known(ch, c);
     else if (turn == TURN_ADOPTED)
-        (void)adopt(ch, c);
+        adopt(ch, c);
     else if (turn == TURN_NUMBERS && !c->settings->base_auto)
         c->base = c->settings->base;
     else if (turn == TURN_AUTO)
@@ -268,12 +315,6 @@ static void choose_gid(const struct chooser *ch, struct chosen_pool *c)
 /*
  * What the world says of the ranges.
  */
-
-/* The number N of a name PREFIX-domidN, which the account has on base + N. */
-static void name_of_domid(const struct pool_settings *s, uint32_t n, char ret[static NAME_ROOM])
-{
-    (void)snprintf(ret, NAME_ROOM, "%s-domid%u", s->prefix, n);
-}
 
 static bool is_named(const struct entry *e, const char *name)
 {

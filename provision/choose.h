@@ -24,7 +24,7 @@ enum pool_fate {
 struct chosen_pool {
     const struct pool_settings *settings;
     enum pool_fate fate;
-    bool adopted; /* new, on the uid of a range-base account that somebody made */
+    bool adopted; /* new, on the number of an account or group that somebody made */
     uid_t base;
     gid_t gid;                        /* the shared gid; the base where each uid has its own */
     uint32_t shared_id;               /* uid and gid of PREFIX-shared; 0 if not wanted */

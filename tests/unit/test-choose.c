@@ -471,6 +471,47 @@ static void test_adopt(void **state)
     assert_false(chosen(0)->adopted);
 }
 
+/* What a killed systemd-sysusers has made of our own lines: the range stays where they said. */
+static void test_traces_are_adopted(void **state)
+{
+    static const struct {
+        unsigned accounts;
+        bool per_uid;
+        const char *passwd, *group;
+        uid_t base;
+    } rows[] = {
+        {ACCOUNTS_RANGE_BASE, false, "", "x-range-base:x:2113994752:\n", BASE + STEP},
+        {ACCOUNTS_PER_DOMID, false, "", "x:x:2113994752:\n", BASE + STEP},
+        {ACCOUNTS_PER_DOMID, true, "", "x-domid0:x:2113994752:\n", BASE + STEP},
+        {ACCOUNTS_PER_DOMID, false, "x-domid0:x:2113994752:2113994752::/:\n", "", BASE + STEP},
+        /* Not by us. */
+        {ACCOUNTS_PER_DOMID, true, "", "x:x:2113994752:\n", BASE},
+        {ACCOUNTS_RANGE_BASE, false, "", "x:x:2113994752:\n", BASE},
+        {ACCOUNTS_SHARED, false, "", "x-range-base:x:2113994752:\n", BASE},
+        {ACCOUNTS_PER_DOMID, false, "", "x-domid0:x:2113994752:\n", BASE},
+        {ACCOUNTS_RANGE_BASE, false, "", "x-range-base:x:2113994753:\n", BASE},
+        {ACCOUNTS_RANGE_BASE, false, "", "x-range-base:x:998:\n", BASE},
+        {ACCOUNTS_RANGE_BASE, false, "", "x-range-base:x:2147221504:\n", BASE},
+    };
+
+    (void)state;
+    add_section("x", 0, 70000, 0);
+    assert_int_equal(BASE + STEP, 2113994752);
+    assert_int_equal(HOSTRANGE_AUTO_END - STEP, 2147221504);
+    for (size_t i = 0; i < ELEMENTS_OF(rows); i++) {
+        host.sections[0].accounts = rows[i].accounts;
+        host.sections[0].group_per_uid = rows[i].per_uid;
+        snprintf(host.sections[0].range_base, sizeof(host.sections[0].range_base), "x-range-base");
+        set_files(rows[i].passwd, rows[i].group);
+        run();
+        assert_int_equal(chosen(0)->adopted, rows[i].base != BASE);
+        if (rows[i].base != BASE) {
+            expect_nothing();
+            assert_int_equal(chosen(0)->base, rows[i].base);
+        }
+    }
+}
+
 static void test_another_name_is_adopted(void **state)
 {
     struct pool_settings *s = add_section("xapi", 0, 100, ACCOUNTS_RANGE_BASE);
@@ -1231,6 +1272,7 @@ int main(void)
         on_host(test_a_range_never_changes),
         on_host(test_overlaps),
         on_host(test_adopt),
+        on_host(test_traces_are_adopted),
         on_host(test_another_name_is_adopted),
         on_host(test_adopted_gid),
         on_host(test_adopted_where_no_range_fits),

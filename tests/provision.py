@@ -3,6 +3,7 @@
 build/, what is in a tree, and what is in its ledger."""
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -142,10 +143,14 @@ class Tree:
             for suffix in ("", "-wal"):
                 if os.path.exists(path + suffix):
                     shutil.copy(path + suffix, os.path.join(folder, "copy" + suffix))
-            with sqlite3.connect(os.path.join(folder, "copy")) as database:
-                lines = list(dump(database))
-            database.close()
-        return lines
+            database = sqlite3.connect(os.path.join(folder, "copy"))
+            try:
+                return list(dump(database))
+            except sqlite3.DatabaseError as error:
+                with open(path, "rb") as file:
+                    return [f"{error}: {file.read()}"]
+            finally:
+                database.close()
 
 
 SILENT = {"at", "boot", "created_at", "leased_at", "since", "rest_until"}
@@ -168,9 +173,8 @@ def dump(database):
 def is_leftover(name):
     """Would this be what a dead tool left in /etc: a lock, a temporary? Backups and .pwd.lock are
     not."""
-    return name not in (".pwd.lock",) and (
-        name.startswith(".#") or name.endswith((".lock", "+", ".uidpool"))
-        or name.split(".")[0] in FILES and "." in name)
+    return any(re.fullmatch(rf"{file}(\.lock|\.\d+|\+)|\.#{file}.{{6}}|\.{file}-?\.uidpool", name)
+               for file in FILES)
 
 
 def parse(data):

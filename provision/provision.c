@@ -89,27 +89,36 @@ static enum uidpool_status read_ledger(struct provision *v, bool exclusive, stru
     return state_read(v->ledger, &v->state, p);
 }
 
+static enum uidpool_status read_files_and_ledger(struct provision *v, bool to_write,
+                                                 struct problem *p)
+{
+    enum uidpool_status status = files_read(&v->files, p);
+
+    return status == UIDPOOL_OK ? read_ledger(v, to_write, p) : status;
+}
+
 static enum uidpool_status read_all(struct provision *v, bool exclusive, struct problem *p)
 {
     enum uidpool_status status = settings_read(v->config, &v->settings, p);
 
     if (status == UIDPOOL_OK)
         status = lock_files(v, exclusive, p);
-    if (status == UIDPOOL_OK)
-        status = files_read(&v->files, p);
-    if (status == UIDPOOL_OK)
-        status = read_ledger(v, exclusive, p);
-    return status;
+    return status == UIDPOOL_OK ? read_files_and_ledger(v, exclusive, p) : status;
+}
+
+static enum uidpool_status make_choices(struct provision *v, struct problem *p)
+{
+    v->world.unseen = &v->findings;
+    v->world.memory = &v->memory;
+    return choose(&v->settings, &v->state, &v->files, &v->world, v->thorough, &v->choices,
+                  &v->findings, p);
 }
 
 static enum uidpool_status make_plan(struct provision *v, struct problem *p)
 {
-    enum uidpool_status status;
+    enum uidpool_status status = make_choices(v, p);
     int r;
 
-    v->world.unseen = &v->findings;
-    status = choose(&v->settings, &v->state, &v->files, &v->world, v->thorough, &v->choices,
-                    &v->findings, p);
     if (status == UIDPOOL_OK && v->ask)
         status = v->ask(v, p);
     if (status != UIDPOOL_OK)
@@ -123,23 +132,7 @@ static enum uidpool_status make_plan(struct provision *v, struct problem *p)
     return r < 0 ? problem_errno(p, r, "cannot plan") : UIDPOOL_OK;
 }
 
-enum uidpool_status provision_look(struct provision *v, bool exclusive, struct problem *p)
-{
-    enum uidpool_status status;
-
-    provision_clear(v);
-    status = read_all(v, exclusive, p);
-    /* What follows may take long, since name services are asked, and all has been read. */
-    if (!exclusive)
-        release(v);
-    if (status == UIDPOOL_OK)
-        status = make_plan(v, p);
-    if (status != UIDPOOL_OK)
-        release(v);
-    return status;
-}
-
-void provision_clear(struct provision *v)
+static void forget(struct provision *v)
 {
     plan_clear(&v->plan);
     roster_clear(&v->roster);
@@ -152,6 +145,47 @@ void provision_clear(struct provision *v)
     release(v);
     free(take_ptr(v->leftovers));
     v->n_leftovers = 0;
+}
+
+/* While we hold the locks others wait, and give up after 15 seconds (lckpwdf(3)); to ask name
+ * services for all ids of a pool may take longer. So they are asked before, and the memory of it
+ * serves under the locks, where all else is read again. What cannot be read now is for then. */
+static enum uidpool_status ask_ahead(struct provision *v, struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+    struct problem ignored;
+
+    if (world_may_take_long(&v->world) &&
+        settings_read(v->config, &v->settings, &ignored) == UIDPOOL_OK &&
+        read_files_and_ledger(v, false, &ignored) == UIDPOOL_OK)
+        status = make_choices(v, p);
+    forget(v);
+    return status;
+}
+
+enum uidpool_status provision_look(struct provision *v, bool exclusive, struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+
+    forget(v);
+    if (exclusive)
+        status = ask_ahead(v, p);
+    if (status == UIDPOOL_OK)
+        status = read_all(v, exclusive, p);
+    /* What follows may take long, since name services are asked, and all has been read. */
+    if (!exclusive)
+        release(v);
+    if (status == UIDPOOL_OK)
+        status = make_plan(v, p);
+    if (status != UIDPOOL_OK)
+        release(v);
+    return status;
+}
+
+void provision_clear(struct provision *v)
+{
+    forget(v);
+    memory_clear(&v->memory);
 }
 
 /*

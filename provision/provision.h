@@ -22,6 +22,7 @@ struct provision {
     enum uidpool_status (*ask)(struct provision *v, struct problem *p);
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *userdata;
+    struct memory memory; /* kept from look to look */
     /* What provision_look() fills: */
     struct settings settings;
     struct account_lock *lock;  /* NULL when it was released */
@@ -36,9 +37,10 @@ struct provision {
     struct findings findings;
 };
 
-/* Read all and plan. With `exclusive` under both families of locks, which are kept, and with a
- * ledger that can be written (an older one is upgraded first), made if there is none; else under a
- * shared lock that is released again, and nothing is made. Findings do not make it fail. */
+/* Read all and plan. With `exclusive`, after asking those who may take long, under both families of
+ * locks, which are kept, and with a ledger that can be written (an older one is upgraded first),
+ * made if there is none; else under a shared lock that is released again, and nothing is made.
+ * Findings do not make it fail. */
 enum uidpool_status provision_look(struct provision *v, bool exclusive, struct problem *p);
 
 /* Do it: the intent, the files, the ledger's end; then release the locks, whatever came of it, so

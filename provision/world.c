@@ -201,6 +201,11 @@ static enum uidpool_status look_at_files(struct look *l, struct problem *p)
     return UIDPOOL_OK;
 }
 
+static bool has_nobody_to_ask(const struct world *w)
+{
+    return w->offline || w->no_names;
+}
+
 static bool note_name(const struct hostrange_owner *owner, void *userdata)
 {
     return tell(userdata, NAMES,
@@ -211,9 +216,15 @@ static bool note_name(const struct hostrange_owner *owner, void *userdata)
 
 static enum uidpool_status look_at_names(struct look *l, struct problem *p)
 {
-    if (l->world->offline || l->world->no_names)
+    struct memory *memory = l->world->memory;
+    enum uidpool_status status;
+
+    if (has_nobody_to_ask(l->world) || memory_has_range(memory, MEMORY_OF_NAME_SERVICES, l->range))
         return UIDPOOL_OK;
-    return hostrange_each_name(l->range, note_name, forward_progress, l, p);
+    status = hostrange_each_name(l->range, note_name, forward_progress, l, p);
+    if (status == UIDPOOL_OK && l->told[NAMES] == 0)
+        memory_keep_range(memory, MEMORY_OF_NAME_SERVICES, l->range);
+    return status;
 }
 
 static bool note_process(const struct hostrange_owner *owner, void *userdata)
@@ -254,9 +265,16 @@ static bool note_file(const struct place_file *file, void *userdata)
 
 static enum uidpool_status look_at_places(struct look *l, struct problem *p)
 {
-    if (!l->world->places)
+    struct memory *memory = l->world->memory;
+    enum uidpool_status status;
+
+    if (!l->world->places || memory_has_range(memory, MEMORY_OF_DIRECTORIES, l->range))
         return UIDPOOL_OK;
-    return places_look(l->world->places, l->range, note_file, forward_progress, l, p);
+    status = places_look(l->world->places, l->range, note_file, forward_progress, l, p);
+    /* What was not seen is to be told each time. */
+    if (status == UIDPOOL_OK && l->told[FILES] == 0 && l->mounts == 0)
+        memory_keep_range(memory, MEMORY_OF_DIRECTORIES, l->range);
+    return status;
 }
 
 /* All of it, or as much as shows that the range is not clear. */
@@ -333,19 +351,30 @@ enum uidpool_status world_check_range(const struct world *w, const struct accoun
     return world_check_range_but(w, files, pool, range, has_name, (void *)own, kind, findings, p);
 }
 
+bool world_may_take_long(const struct world *w)
+{
+    return !has_nobody_to_ask(w) || w->places;
+}
+
 enum uidpool_status world_name_taken(const struct world *w, const char *name, bool *ret_taken,
                                      struct problem *p)
 {
-    if (!w->offline && !w->no_names)
-        return hostrange_ask_name(name, ret_taken, p);
-    *ret_taken = false;
-    return UIDPOOL_OK;
+    enum uidpool_status status;
+
+    if (has_nobody_to_ask(w) || memory_has_name(w->memory, name)) {
+        *ret_taken = false;
+        return UIDPOOL_OK;
+    }
+    status = hostrange_ask_name(name, ret_taken, p);
+    if (status == UIDPOOL_OK && !*ret_taken)
+        memory_keep_name(w->memory, name);
+    return status;
 }
 
 enum uidpool_status world_id_taken(const struct world *w, uint32_t id, bool *ret_taken,
                                    struct problem *p)
 {
-    if (!w->offline && !w->no_names)
+    if (!has_nobody_to_ask(w))
         return hostrange_ask_id(id, ret_taken, p);
     *ret_taken = false;
     return UIDPOOL_OK;

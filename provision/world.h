@@ -7,6 +7,7 @@
 #include "common/range.h"
 #include "provision/files.h"
 #include "provision/findings.h"
+#include "provision/memory.h"
 
 /* What to ask. */
 struct world {
@@ -18,6 +19,7 @@ struct world {
     struct findings *unseen;   /* where to warn, once each, of what could not be looked at: no
                                   /proc, other file systems below the places. NULL: where the
                                   range's findings go, and nowhere in a search for a base */
+    struct memory *memory;     /* of what was found clear, or NULL */
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *userdata;
 };
@@ -26,6 +28,9 @@ struct world {
  * without our own answers (SYSTEMD_BYPASS_USERDB). */
 void world_init(struct world *w, bool offline, const char *const *places,
                 void (*progress)(const char *text, void *userdata), void *userdata);
+
+/* Is there anybody to ask who may take long? */
+bool world_may_take_long(const struct world *w);
 
 /*
  * Everything that is in the way of a pool on this range, each as a finding of `kind`, with what to

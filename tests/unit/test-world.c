@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "provision/places.h"
+#include "provision/provision.h"
 #include "tests/unit/name-service.h"
 
 #include <errno.h>
@@ -442,6 +443,13 @@ static void test_a_proc_that_hides(void **state)
  * Name services.
  */
 
+static off_t number_of_bytes(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
 /* nss-uidpooltest.c knows eve and two groups, the files know mallory. */
 static void let_others_know_eve(void)
 {
@@ -526,6 +534,59 @@ static void child_with_an_outage(void)
     CHILD_EXPECTS(unlink("/etc/uidpooltest/unavail") == 0);
 }
 
+/* What was clear is not asked for again, what was not is. */
+static void child_with_a_memory(void)
+{
+    const struct uid_range clear = {2113929220, 20};
+    struct memory memory = {0};
+    bool taken = true;
+
+    let_others_know_eve();
+    world_init(&world, false, NULL, NULL, NULL);
+    world.skip_processes = true;
+    world.memory = &memory;
+    CHILD_EXPECTS(world_may_take_long(&world));
+    CHILD_EXPECTS(look() == UIDPOOL_OK && findings.n == 2 && !is_name_taken("adam") &&
+                  is_name_taken("eve"));
+    CHILD_EXPECTS(world_check_range(&world, &files, "xen", clear, NULL, FINDING_CONFLICT, &findings,
+                                    &problem) == UIDPOOL_OK &&
+                  findings.n == 2);
+    write_text("/etc/uidpooltest/unavail", "");
+    CHILD_EXPECTS(world_check_range(&world, &files, "xen", clear, NULL, FINDING_CONFLICT, &findings,
+                                    &problem) == UIDPOOL_OK);
+    CHILD_EXPECTS(!is_name_taken("adam"));
+    CHILD_EXPECTS(look() == UIDPOOL_FAILED);
+    CHILD_EXPECTS(world_name_taken(&world, "eve", &taken, &problem) == UIDPOOL_FAILED);
+    memory_clear(&memory);
+    CHILD_EXPECTS(world_name_taken(&world, "adam", &taken, &problem) == UIDPOOL_FAILED);
+    CHILD_EXPECTS(unlink("/etc/uidpooltest/unavail") == 0);
+}
+
+/* Others wait for us to release the locks: name services are asked for a range before. */
+static void child_that_lets_nobody_wait(void)
+{
+    _cleanup_(provision_clear) struct provision provision = {.timeout = 30};
+    _cleanup_(config_freep) struct config *config = NULL;
+
+    CHILD_EXPECTS(mount("tmpfs", "/var/lib", "tmpfs", 0, NULL) == 0);
+    let_others_know_eve();
+    write_text("/etc/uidpooltest/watch", "");
+    CHILD_EXPECTS(mkdir("/etc/uidpool", 0755) == 0);
+    write_text("/etc/uidpool/uidpool.conf", "[pool a]\nSize=64\nAccounts=range-base\n"
+                                            "[pool b]\nBase=2114060288\nSize=9\n"
+                                            "Accounts=per-domid\nPrefix=vm\n");
+    CHILD_EXPECTS(config_read(NULL, NULL, &config, &problem) == UIDPOOL_OK);
+    provision.config = config;
+    world_init(&provision.world, false, NULL, NULL, NULL);
+    CHILD_EXPECTS(provision_look(&provision, true, &problem) == UIDPOOL_OK);
+    CHILD_EXPECTS(provision.findings.n == 0 && provision.choices.n == 2);
+    CHILD_EXPECTS(provision.choices.pools[0].base == BASE + HOSTRANGE_AUTO_STEP);
+    CHILD_EXPECTS(provision.lock != NULL);
+    /* The first base was not clear, so it was asked for again, up to the one id that is taken. */
+    CHILD_EXPECTS(number_of_bytes("/etc/uidpooltest/asked") > 2 * (64 + 9));
+    CHILD_EXPECTS(number_of_bytes("/etc/uidpooltest/asked-under-lock") <= 4);
+}
+
 static void test_name_services(void **state)
 {
     (void)state;
@@ -536,6 +597,8 @@ static void test_name_services(void **state)
         skip();
     }
     in_child(child_with_another_service);
+    in_child(child_with_a_memory);
+    in_child(child_that_lets_nobody_wait);
     in_child(child_with_an_outage);
 }
 
@@ -577,6 +640,40 @@ static void test_files(void **state)
     world.offline = true;
     check(range);
     expect_number(5, 0);
+}
+
+/* Directories that were clean are not walked again, others are. */
+static void test_a_memory_of_files(void **state)
+{
+    struct memory memory = {0};
+
+    (void)state;
+    world.places = srv;
+    world.memory = &memory;
+    assert_true(world_may_take_long(&world));
+    put("/srv/other", BASE + 64, 0);
+    check(range);
+    put("/srv/file", BASE, 0);
+    check(range);
+    expect_number(0, 0);
+    for (int i = 0; i < 2; i++) {
+        check((struct uid_range){BASE, 65});
+        expect_number(4, 0); /* two files, and the user and the group `behind` */
+    }
+    memory_clear(&memory);
+    check(range);
+    expect_number(1, 0);
+    /* A mount point is to be told each time. */
+    assert_int_equal(unlink("/srv/file"), 0);
+    assert_int_equal(mkdir("/srv/mount", 0700), 0);
+    assert_int_equal(mount("tmpfs", "/srv/mount", "tmpfs", 0, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        check(range);
+        expect_number(0, 1);
+    }
+    memory_clear(&memory);
+    world.places = NULL;
+    assert_false(world_may_take_long(&world));
 }
 
 static void test_places(void **state)
@@ -969,6 +1066,7 @@ static int run(void)
         on_host(test_a_proc_that_hides),
         on_host(test_name_services),
         on_host(test_files),
+        on_host(test_a_memory_of_files),
         on_host(test_places),
         on_host(test_mounts_below),
         on_host(test_a_mounted_file),

@@ -199,11 +199,28 @@ static void adopt(const struct chooser *ch, struct chosen_pool *c)
         adopt_trace(ch, c);
 }
 
+/* Is there a guard over it? A pool had it, and the ledger that knew of it is lost, or the ledger
+ * would be in the way itself. Files may still carry its uids. */
+static bool is_guarded(const struct chooser *ch, struct uid_range range)
+{
+    static const enum account_file files[] = {FILE_SUBUID, FILE_SUBGID};
+
+    for (size_t f = 0; f < ELEMENTS_OF(files); f++) {
+        const struct account_table *t = &ch->files->tables[files[f]];
+
+        for (size_t i = 0; i < t->n; i++)
+            if (entry_is_guard(&t->entries[i]) &&
+                uid_ranges_overlap(range.first, range.count, t->entries[i].id, t->entries[i].count))
+                return true;
+    }
+    return false;
+}
+
 static bool range_is_taken(struct uid_range range, void *userdata)
 {
     const struct choosing *c = userdata;
 
-    return find_overlap(c->chooser, range, c->pool) != NULL;
+    return find_overlap(c->chooser, range, c->pool) != NULL || is_guarded(c->chooser, range);
 }
 
 static enum uidpool_status find_base(const struct chooser *ch, struct chosen_pool *c)

@@ -86,6 +86,9 @@ bool table_has_odd(const struct account_table *t, const char *name);
 const struct id_at *table_odd_in_range(const struct account_table *t, uint32_t first,
                                        uint32_t count, size_t i);
 
+/* Is this line of subuid or subgid the guard of a pool (HOSTRANGE_GUARD)? */
+bool entry_is_guard(const struct entry *e);
+
 /* Field `n`, from 0, of a line of fields parted by ':'. *ret_length bytes, not NUL-terminated; NULL
  * if the line has no such field. */
 const char *line_field(const char *line, unsigned n, size_t *ret_length);

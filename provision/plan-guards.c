@@ -8,19 +8,13 @@
 
 #include <string.h>
 
-static bool is_guard(const struct entry *e)
-{
-    return e->name_length == strlen(HOSTRANGE_GUARD) &&
-           memcmp(e->name, HOSTRANGE_GUARD, e->name_length) == 0;
-}
-
 static void plan_guard(struct planning *p, enum account_file file, struct uid_range range)
 {
     const struct account_table *t = planning_table(p, file);
     const struct entry *e, *wrong = NULL;
 
     for (size_t i = 0; (e = table_in_range(t, range.first, 1, i)); i++) {
-        if (!is_guard(e))
+        if (!entry_is_guard(e))
             continue;
         if (e->count == range.count)
             return;

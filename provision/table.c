@@ -115,6 +115,12 @@ static bool line_is_nothing(const char *line)
     return *line == '\0' || *line == '#';
 }
 
+bool entry_is_guard(const struct entry *e)
+{
+    return e->name_length == strlen(HOSTRANGE_GUARD) &&
+           memcmp(e->name, HOSTRANGE_GUARD, e->name_length) == 0;
+}
+
 /*
  * Numbers.
  */

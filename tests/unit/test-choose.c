@@ -314,6 +314,18 @@ static void test_auto_comes_last(void **state)
     assert_int_equal(chosen(3)->base, BASE + 2 * STEP);
 }
 
+/* A pool had that range, whatever the ledger knows: guards of other sizes, in either file. */
+static void test_auto_keeps_off_guards(void **state)
+{
+    (void)state;
+    add_section("a", 0, 100, 0);
+    set_file(FILE_SUBUID, "root:100000:65536\n~uidpool:2113929300:7\n");
+    set_file(FILE_SUBGID, "~uidpool:2113994752:32752\n~uidpoolx:2114060288:9\n");
+    run();
+    expect_nothing();
+    assert_int_equal(chosen(0)->base, BASE + 2 * STEP);
+}
+
 static void test_no_automatic_base(void **state)
 {
     (void)state;
@@ -1266,6 +1278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         on_host(test_automatic_bases),
         on_host(test_auto_comes_last),
+        on_host(test_auto_keeps_off_guards),
         on_host(test_no_automatic_base),
         on_host(test_fates),
         on_host(test_begun_without_a_section),

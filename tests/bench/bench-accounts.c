@@ -51,18 +51,45 @@ static int64_t nanoseconds(struct timeval t)
     return (int64_t)t.tv_sec * 1000000000 + (int64_t)t.tv_usec * 1000;
 }
 
-/* Run it to its end; what it says goes nowhere, but for errors. Adds to both numbers. */
+/* PATH_MAX bytes are enough for all of these. */
+static char *path_of(char ret[static PATH_MAX], const char *tree, const char *name)
+{
+    if (snprintf(ret, PATH_MAX, "%s/%s", tree, name) >= PATH_MAX)
+        bench_fail("the path is too long");
+    return ret;
+}
+
+/* What the last program said, for when it fails: some of them say a line for each account. */
+#define SAID "said"
+
+static _Noreturn void fail_with_what_it_said(const char *program, const char *said)
+{
+    char text[4096] = "";
+    FILE *file = fopen(said, "re");
+
+    if (file) {
+        text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+        (void)fclose(file);
+    }
+    bench_fail("%s failed: %s", program, text);
+}
+
+/* Run it to its end. Adds to both numbers. */
 static void run(const char *const argv[], int64_t *wall, int64_t *cpu)
 {
     posix_spawn_file_actions_t actions;
+    char said[PATH_MAX];
     struct rusage usage;
     int64_t begin;
     int status;
     pid_t pid;
 
+    (void)path_of(said, bench_directory(), SAID);
     (void)posix_spawn_file_actions_init(&actions);
     (void)posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     (void)posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    (void)posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, said,
+                                           O_WRONLY | O_CREAT | O_TRUNC, 0600);
     begin = bench_now();
     errno = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
     if (errno || wait4(pid, &status, 0, &usage) != pid)
@@ -70,7 +97,7 @@ static void run(const char *const argv[], int64_t *wall, int64_t *cpu)
     *wall += bench_now() - begin;
     *cpu += nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime);
     if (status)
-        bench_fail("%s failed", argv[0]);
+        fail_with_what_it_said(argv[0], said);
     (void)posix_spawn_file_actions_destroy(&actions);
 }
 
@@ -82,14 +109,6 @@ static void measure(const char *const argv[], struct cost *c)
     run(argv, &wall, &cpu);
     samples_add(&c->wall, wall);
     samples_add(&c->cpu, cpu);
-}
-
-/* PATH_MAX bytes are enough for all of these. */
-static char *path_of(char ret[static PATH_MAX], const char *tree, const char *name)
-{
-    if (snprintf(ret, PATH_MAX, "%s/%s", tree, name) >= PATH_MAX)
-        bench_fail("the path is too long");
-    return ret;
 }
 
 static FILE *create(const char *tree, const char *name)
@@ -128,6 +147,17 @@ static void make_directories(const char *tree)
             bench_fail("%s: %s", path, strerror(errno));
 }
 
+static void write_configuration(const char *tree, uint32_t size, const char *accounts)
+{
+    FILE *file = create(tree, "etc/uidpool/uidpool.conf");
+
+    (void)fprintf(file,
+                  "[pool bench]\nBase=%u\nSize=%u\nGroup=per-uid\nAccounts=%s\n"
+                  "Prefix=xen-qemuuser\n",
+                  BASE, size, accounts);
+    close_file(file);
+}
+
 /* A tree with a few accounts, where our configuration and that of sysusers want `accounts` more. */
 static void make_tree(char ret[static PATH_MAX], uint32_t accounts)
 {
@@ -144,12 +174,7 @@ static void make_tree(char ret[static PATH_MAX], uint32_t accounts)
     write_file(ret, "etc/group", "root:x:0:\nshadow:x:42:\nnogroup:x:65534:\n");
     write_file(ret, "etc/gshadow", "root:*::\nshadow:*::\nnogroup:*::\n");
     write_file(ret, "etc/login.defs", "SYS_UID_MIN 100\nSYS_UID_MAX 999\n");
-    file = create(ret, "etc/uidpool/uidpool.conf");
-    (void)fprintf(file,
-                  "[pool bench]\nBase=%u\nSize=%u\nGroup=per-uid\nAccounts=per-domid\n"
-                  "Prefix=xen-qemuuser\n",
-                  BASE, accounts);
-    close_file(file);
+    write_configuration(ret, accounts, "per-domid");
     file = create(ret, "usr/lib/sysusers.d/bench.conf");
     for (uint32_t i = 0; i < accounts; i++)
         (void)fprintf(file, "u xen-qemuuser-domid%u %u\n", i, BASE + i);
@@ -170,6 +195,20 @@ static void measure_ours_anew(uint32_t accounts, struct cost *c)
     char tree[PATH_MAX];
 
     make_tree(tree, accounts);
+    measure_ours(tree, c);
+}
+
+/* Where the pool is there already, and with it the ledger: the accounts alone. */
+static void measure_ours_of_pool(struct cost *c)
+{
+    struct cost ignored = {0};
+    char tree[PATH_MAX];
+
+    make_tree(tree, ALL);
+    write_configuration(tree, ALL, "none");
+    measure_ours(tree, &ignored);
+    cost_clear(&ignored);
+    write_configuration(tree, ALL, "per-domid");
     measure_ours(tree, c);
 }
 
@@ -258,7 +297,7 @@ static void row(const char *work, struct cost *floor, struct cost *own, const ch
 
 static void measure_all(struct cost *own)
 {
-    struct cost floor = {0}, again = {0}, quarter = {0}, sysusers = {0};
+    struct cost floor = {0}, of_pool = {0}, again = {0}, quarter = {0}, sysusers = {0};
     bool peer = installed("systemd-sysusers");
     char done[PATH_MAX];
 
@@ -268,17 +307,20 @@ static void measure_all(struct cost *own)
     for (unsigned i = 0; i < ROUNDS; i++) {
         measure_floor(done, &floor);
         measure_ours_anew(ALL, own);
+        measure_ours_of_pool(&of_pool);
         measure_ours_anew(ALL / 4, &quarter);
         measure_ours(done, &again);
         if (peer && i < PEER_ROUNDS)
             measure_sysusers(&sysusers);
     }
     row("32752 accounts", &floor, own, "2");
+    row("    in a pool that the ledger has", &floor, &of_pool, "2");
     row("    a quarter of them, and all", &quarter, own, "4");
     row("    the same again, nothing to do", &floor, &again, "-");
     if (peer)
         row("    systemd-sysusers", &sysusers, own, "0.20");
     cost_clear(&floor);
+    cost_clear(&of_pool);
     cost_clear(&again);
     cost_clear(&quarter);
     cost_clear(&sysusers);
@@ -349,7 +391,7 @@ static void beside(const char *program, uint32_t accounts, void (*run_peer)(int6
     run_peer(&wall, &cpu);
     samples_add(&peer.wall, wall);
     samples_add(&peer.cpu, cpu);
-    (void)snprintf(work, sizeof(work), "%u accounts, %s", accounts, program);
+    (void)snprintf(work, sizeof(work), "    %u accounts, %s", accounts, program);
     row(work, &peer, &own, "-");
     cost_clear(&own);
     cost_clear(&peer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the rooms of a plan share: plan.c (the whole), plan-users.c, plan-groups.c, plan-guards.c
+ * What the rooms of a plan share: planner.c (the whole), plan-users.c, plan-groups.c, plan-guards.c
  * (the files) and plan-ledger.c.
  *
  * What a line becomes, and whether one is added, is decided by rules without a memory: it follows
@@ -88,6 +88,8 @@ void planning_complain(struct planning *p, enum complaint complaint, const char 
 void planning_add(struct planning *p, enum account_file file);
 void planning_replace(struct planning *p, enum account_file file, const struct entry *e,
                       const char *why);
+/* Behind all complaints: how many of each sort were not told. */
+void planning_count_untold(struct planning *p);
 /* Complain of an odd line of this file that begins with our name, if there is one. */
 void planning_check_odd(struct planning *p, enum account_file file, const char *name);
 

@@ -8,6 +8,7 @@
 #include "build_config.h"
 #include "common/atomicfile.h"
 #include "common/cleanup.h"
+#include "provision/planner.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 #define TESTS_SCENE_H
 
 #include "common/cleanup.h"
-#include "provision/plan.h"
+#include "provision/planner.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

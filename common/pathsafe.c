@@ -25,6 +25,8 @@
 struct walk {
     int fd;
     unsigned links;
+    char here[PATH_MAX]; /* where it stands, without links; empty for the root. /proc would tell it
+                          * too, but messages have to name it where there is none */
     char rest[PATH_MAX]; /* still to be gone */
     char *why;
     size_t why_size;
@@ -52,18 +54,9 @@ static int refuse(char *why, size_t size, const char *format, ...)
     return -EPERM;
 }
 
-/* The name of an open directory, for messages alone. */
-static const char *name_of_fd(int fd, char name[static PATH_MAX])
+static const char *name_of(const struct walk *w)
 {
-    char link[64];
-    ssize_t n;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    n = readlink(link, name, PATH_MAX - 1);
-    if (n < 0)
-        return "a directory on the way";
-    name[n] = '\0';
-    return name;
+    return *w->here ? w->here : "/";
 }
 
 static bool owner_is_trusted(const struct stat *st)
@@ -74,20 +67,19 @@ static bool owner_is_trusted(const struct stat *st)
 /* The directory where the walk stands. */
 static int check_directory(const struct walk *w, bool is_last)
 {
-    char name[PATH_MAX];
     struct stat st;
 
     if (fstat(w->fd, &st) < 0)
         return -errno;
     if (!owner_is_trusted(&st))
-        return refuse(w->why, w->why_size, "%s belongs to uid %u; chown it to root",
-                      name_of_fd(w->fd, name), st.st_uid);
+        return refuse(w->why, w->why_size, "%s belongs to uid %u; chown it to root", name_of(w),
+                      st.st_uid);
     /* In a sticky directory nobody moves away what is not theirs, but anybody can put a file of
      * their own where one of ours is missing: good enough on the way, not for the last one. */
     if (!(st.st_mode & (S_IWGRP | S_IWOTH)) || (!is_last && (st.st_mode & S_ISVTX)))
         return 0;
     return refuse(w->why, w->why_size, "%s may be written by others (mode %04o); chmod go-w it",
-                  name_of_fd(w->fd, name), (unsigned)st.st_mode & 07777u);
+                  name_of(w), (unsigned)st.st_mode & 07777u);
 }
 
 /* Moves the first component of w->rest to `name`. 1, or 0 if there is no more, or an errno. */
@@ -110,7 +102,6 @@ static int walk_take(struct walk *w, char name[static NAME_MAX + 1])
 static int walk_follow(struct walk *w, const char *name, const struct stat *st)
 {
     char target[PATH_MAX], joined[2 * PATH_MAX];
-    char here[PATH_MAX];
     ssize_t n;
 
     if (++w->links > LINKS_MAX)
@@ -118,7 +109,7 @@ static int walk_follow(struct walk *w, const char *name, const struct stat *st)
     if (!owner_is_trusted(st))
         return refuse(w->why, w->why_size,
                       "the symbolic link %s in %s belongs to uid %u; use the path without it", name,
-                      name_of_fd(w->fd, here), st->st_uid);
+                      name_of(w), st->st_uid);
     n = readlinkat(w->fd, name, target, sizeof(target) - 1);
     if (n < 0)
         return -errno;
@@ -128,6 +119,7 @@ static int walk_follow(struct walk *w, const char *name, const struct stat *st)
         w->fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (w->fd < 0)
             return -errno;
+        w->here[0] = '\0';
     }
     snprintf(joined, sizeof(joined), "%s/%s", target, w->rest);
     if (strlen(joined) >= sizeof(w->rest))
@@ -136,10 +128,29 @@ static int walk_follow(struct walk *w, const char *name, const struct stat *st)
     return 0;
 }
 
+/* The walk went into this directory. */
+static int walk_note(struct walk *w, const char *name)
+{
+    size_t used = strlen(w->here);
+    char *slash = strrchr(w->here, '/');
+
+    if (strcmp(name, ".") == 0)
+        return 0;
+    if (strcmp(name, "..") == 0) {
+        if (slash)
+            *slash = '\0';
+        return 0;
+    }
+    if ((size_t)snprintf(w->here + used, sizeof(w->here) - used, "/%s", name) >=
+        sizeof(w->here) - used)
+        return -ENAMETOOLONG;
+    return 0;
+}
+
 static int walk_step(struct walk *w, const char *name)
 {
     struct stat st;
-    int next;
+    int next, r;
 
     if (fstatat(w->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
@@ -150,7 +161,8 @@ static int walk_step(struct walk *w, const char *name)
         return -errno;
     close_fd(w->fd);
     w->fd = next;
-    return check_directory(w, false);
+    r = walk_note(w, name);
+    return r < 0 ? r : check_directory(w, false);
 }
 
 /* `w->rest` is an absolute path, or one from the working directory. */
@@ -178,7 +190,6 @@ static int walk_directory(struct walk *w)
 /* One file in the directory where the walk stands. It may be missing. */
 static int check_file(const struct walk *w, const char *name)
 {
-    char here[PATH_MAX];
     struct stat st;
     const char *what = NULL;
 
@@ -196,7 +207,7 @@ static int check_file(const struct walk *w, const char *name)
         what = "may be written by others; chmod go-w it";
     if (!what)
         return 0;
-    return refuse(w->why, w->why_size, "%s/%s %s", name_of_fd(w->fd, here), name, what);
+    return refuse(w->why, w->why_size, "%s/%s %s", w->here, name, what);
 }
 
 /* The path from the root to the directory that holds `path`. */

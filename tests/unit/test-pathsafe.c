@@ -175,7 +175,9 @@ static void test_links(void **state)
     refuse_path("links/absolute/ledger", "/links may be written by others");
     assert_int_equal(chmod(in_root("links"), 0755), 0);
     assert_int_equal(chmod(in_root("real"), 0777), 0);
-    refuse_path("links/relative/ledger", "/real may be written by others");
+    refuse_path("links/relative/ledger", in_root("real may be written by others"));
+    refuse_path("links/./relative/../real/ledger", in_root("real may be written by others"));
+    refuse_path("links/absolute//ledger", in_root("real may be written by others"));
     assert_int_equal(symlink("loop", in_root("links/loop")), 0);
     assert_int_equal(path_check_safe(in_root("links/loop/x"), NULL, why, sizeof(why)), -ELOOP);
 }
@@ -199,6 +201,39 @@ static void test_strangers(void **state)
     assert_int_equal(symlink("../sub", in_root("ours/link")), 0);
     assert_int_equal(lchown(in_root("ours/link"), STRANGER, STRANGER), 0);
     refuse_path("ours/link/ledger", "the symbolic link link in ");
+}
+
+static void say_in_chroot(const char *path, const char *words)
+{
+    char why[256] = "";
+
+    assert_int_equal(path_check_safe(path, suffixes, why, sizeof(why)), -EPERM);
+    assert_string_equal(why, words);
+}
+
+/* An image has no /proc, and the message has to say where all the same. */
+static void test_without_proc(void **state)
+{
+    _cleanup_fd_ int out = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    (void)state;
+    if (geteuid() != 0) {
+        print_message("SKIP: only root can change its root directory\n");
+        skip();
+    }
+    make_dir("var", 0755);
+    make_dir("var/lib", 0777);
+    make_file("ledger-in-root", 0666);
+    assert_int_equal(chroot(root), 0);
+    assert_int_equal(chdir("/"), 0);
+    say_in_chroot("/var/lib/ledger",
+                  "/var/lib may be written by others (mode 0777); chmod go-w it");
+    say_in_chroot("/ledger-in-root", "/ledger-in-root may be written by others; chmod go-w it");
+    assert_int_equal(chmod("/", 0770), 0);
+    say_in_chroot("ledger-in-root", "/ may be written by others (mode 0770); chmod go-w it");
+    assert_int_equal(chmod("/", 0700), 0);
+    assert_int_equal(fchdir(out), 0);
+    assert_int_equal(chroot("."), 0);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -227,7 +262,7 @@ int main(void)
         cmocka_unit_test(test_good),      cmocka_unit_test(test_relative),
         cmocka_unit_test(test_odd_paths), cmocka_unit_test(test_directories),
         cmocka_unit_test(test_files),     cmocka_unit_test(test_links),
-        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_strangers), cmocka_unit_test(test_without_proc),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

@@ -206,9 +206,23 @@ static bool has_nobody_to_ask(const struct world *w)
     return w->offline || w->no_names;
 }
 
+/* Some name services repeat the files, as SSSD does with its provider `files`. What stands there
+ * was looked at already. */
+static bool is_in_files(const struct look *l, const struct hostrange_owner *owner)
+{
+    enum account_file file = owner->kind == HOSTRANGE_USER ? FILE_PASSWD : FILE_GROUP;
+    const struct entry *e = table_by_name(&l->files->tables[file], owner->name);
+
+    return e && e->id == owner->id;
+}
+
 static bool note_name(const struct hostrange_owner *owner, void *userdata)
 {
-    return tell(userdata, NAMES,
+    struct look *l = userdata;
+
+    if (is_in_files(l, owner))
+        return true;
+    return tell(l, NAMES,
                 "%" PRIu32 " is the %s %s of another name service than the files (see "
                 "/etc/nsswitch.conf); give it another id there, or " ANOTHER_RANGE,
                 owner->id, owner->kind == HOSTRANGE_USER ? "user" : "group", owner->name);

@@ -495,6 +495,26 @@ static void child_with_another_service(void)
     CHILD_EXPECTS(strstr(getenv("SYSTEMD_BYPASS_USERDB"), "io.uidpool:"));
 }
 
+/* As SSSD does with its provider `files`. */
+static void child_with_a_service_that_repeats_the_files(void)
+{
+    let_others_know_eve();
+    write_text("/etc/passwd", "root:x:0:0::/:\nmine:x:2113929216:2113929216::/:\n"
+                              "mallory:x:2113929220:0::/:\nmoved:x:1000:0::/:\n");
+    write_text("/etc/group", "root:x:0:\nmine:x:2113929216:\n");
+    write_text("/etc/uidpooltest/passwd", "root:x:0:0::/:\nmine:x:2113929216:2113929216::/:\n"
+                                          "mallory:x:2113929220:0::/:\n"
+                                          "moved:x:2113929221:0::/:\n");
+    write_text("/etc/uidpooltest/group", "root:x:0:\nmine:x:2113929216:\n");
+    read_files();
+    world_init(&world, false, NULL, NULL, NULL);
+    CHILD_EXPECTS(world_check_range(&world, &files, "xen", range, "mine", FINDING_CONFLICT,
+                                    &findings, &problem) == UIDPOOL_OK);
+    CHILD_EXPECTS(findings.n == 2);
+    CHILD_EXPECTS(strstr(findings.items[0].text, "2113929220 is the user mallory of /etc/passwd"));
+    CHILD_EXPECTS(strstr(findings.items[1].text, "2113929221 is the user moved of another"));
+}
+
 static void child_with_files_alone(void)
 {
     let_others_know_eve();
@@ -600,6 +620,7 @@ static void test_name_services(void **state)
     in_child(child_with_a_memory);
     in_child(child_that_lets_nobody_wait);
     in_child(child_with_an_outage);
+    in_child(child_with_a_service_that_repeats_the_files);
 }
 
 /*

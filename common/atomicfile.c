@@ -38,8 +38,8 @@ struct temporary {
 };
 
 struct file {
-    const void *data;
-    size_t size;
+    const struct iovec *pieces;
+    size_t n_pieces;
     int old; /* what it replaces, open for reading, or -1 */
     struct stat st;
     bool wants_backup;
@@ -128,10 +128,11 @@ static bool clashes(const struct atomicfile *a, const struct file *file)
     return false;
 }
 
-enum uidpool_status atomicfile_add(struct atomicfile *a, const char *name, const void *data,
-                                   size_t size, bool backup, struct problem *p)
+enum uidpool_status atomicfile_add(struct atomicfile *a, const char *name,
+                                   const struct iovec *pieces, size_t n, bool backup,
+                                   struct problem *p)
 {
-    struct file file = {.data = data, .size = size, .wants_backup = backup, .old = -1};
+    struct file file = {.pieces = pieces, .n_pieces = n, .wants_backup = backup, .old = -1};
     struct file *files;
     int r;
 
@@ -411,8 +412,8 @@ static int write_fresh(const struct atomicfile *a, struct file *file)
 {
     int r = create_temporary(a, file, &file->fresh);
 
-    if (r == 0)
-        r = write_all(file->fresh.fd, file->data, file->size);
+    for (size_t i = 0; i < file->n_pieces && r == 0; i++)
+        r = write_all(file->fresh.fd, file->pieces[i].iov_base, file->pieces[i].iov_len);
     if (r == 0)
         start_writeback(file->fresh.fd);
     return r;

@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 struct atomicfile;
 
@@ -36,11 +37,12 @@ static inline void atomicfile_freep(struct atomicfile **a)
     atomicfile_free(*a);
 }
 
-/* `name`, an existing regular file of the directory, is to hold these bytes; neither is copied,
- * both must live until commit. With `backup` the old contents are kept as NAME-, with owner, mode
- * and times, as shadow and systemd-sysusers do it. */
-enum uidpool_status atomicfile_add(struct atomicfile *a, const char *name, const void *data,
-                                   size_t size, bool backup, struct problem *p);
+/* `name`, an existing regular file of the directory, is to hold these pieces one after the other;
+ * they are not copied, and must live until it is prepared, as the array must. With `backup` the old
+ * contents are kept as NAME-, with owner, mode and times, as shadow and systemd-sysusers do it. */
+enum uidpool_status atomicfile_add(struct atomicfile *a, const char *name,
+                                   const struct iovec *pieces, size_t n, bool backup,
+                                   struct problem *p);
 enum uidpool_status atomicfile_prepare(struct atomicfile *a, struct problem *p);
 enum uidpool_status atomicfile_commit(struct atomicfile *a, struct problem *p);
 

@@ -455,6 +455,9 @@ static enum uidpool_status check_names(const struct chooser *ch, const struct ch
     enum uidpool_status status = UIDPOOL_OK;
     unsigned n = 0;
 
+    /* 32,752 names would be put together to ask nobody. */
+    if (ch->world->offline || ch->world->no_names)
+        return UIDPOOL_OK;
     if (is_wanted(c, ACCOUNTS_RANGE_BASE))
         status = check_name(ch, c, c->settings->range_base, &n);
     if (status == UIDPOOL_OK && is_wanted(c, ACCOUNTS_SHARED))

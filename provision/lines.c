@@ -271,28 +271,31 @@ static char *put_lines(char *at, const struct draft *d, const struct lines *l, s
 }
 
 /* At most so many bytes. */
-static size_t draft_size(const struct draft *d, const struct lines *l)
+static size_t kept_size(const struct draft *d, const struct lines *l)
 {
-    size_t size = l->size + d->added_size + 1;
+    size_t size = l->size + 1;
 
     for (size_t i = 0; i < d->n_replaced; i++)
         size += strlen(d->replaced[i].text) + 1;
     return size;
 }
 
-int draft_compose(const struct draft *d, const struct lines *l, char **ret, size_t *ret_size)
+int draft_compose(const struct draft *d, const struct lines *l, struct draft_text *ret)
 {
     size_t add_at = d->add_at < l->n ? d->add_at : l->n, next = 0;
-    char *data = malloc(draft_size(d, l)), *at = data;
+    char *kept = malloc(kept_size(d, l)), *middle, *end;
 
-    if (!data)
+    if (!kept)
         return -ENOMEM;
-    at = put_lines(at, d, l, 0, add_at, &next);
+    middle = put_lines(kept, d, l, 0, add_at, &next);
     if (add_at == l->n && l->cut_off && d->n_added > 0)
-        *at++ = '\n';
-    at = put(at, d->added, d->added_size);
-    at = put_lines(at, d, l, add_at, l->n, &next);
-    *ret_size = (size_t)(at - data);
-    *ret = data;
+        *middle++ = '\n';
+    end = put_lines(middle, d, l, add_at, l->n, &next);
+    *ret = (struct draft_text){
+        .kept = kept,
+        .pieces = {{kept, (size_t)(middle - kept)},
+                   {d->added, d->added_size},
+                   {middle, (size_t)(end - middle)}},
+    };
     return 0;
 }

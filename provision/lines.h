@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /* Longer lines are refused: no account, and no group of all of a pool's accounts, is that long. */
 #define LINES_LENGTH_MAX (1024u * 1024u)
@@ -55,8 +56,13 @@ int draft_replace(struct draft *d, size_t line, const char *text, const char *wh
 const char *draft_line(const struct draft *d, const struct lines *l, size_t line);
 bool draft_is_empty(const struct draft *d);
 void draft_clear(struct draft *d);
-/* The whole new file. A line without newline gets one if something is added behind it. *ret is the
- * caller's to free. 0 or -ENOMEM. */
-int draft_compose(const struct draft *d, const struct lines *l, char **ret, size_t *ret_size);
+/* The whole new file, in pieces, as 32,752 added lines are not copied once more. A line without
+ * newline gets one if something is added behind it. `kept` is the caller's to free; the pieces live
+ * as long as it and the draft do. 0 or -ENOMEM. */
+struct draft_text {
+    char *kept; /* the old lines, some of them replaced */
+    struct iovec pieces[3];
+};
+int draft_compose(const struct draft *d, const struct lines *l, struct draft_text *ret);
 
 #endif

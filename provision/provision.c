@@ -209,21 +209,21 @@ struct carrying {
     struct provision *v;
     struct allocator allocator;
     struct atomicfile *files;
-    char *data[ACCOUNT_FILES]; /* what `files` is to write, until it has */
+    struct draft_text texts[ACCOUNT_FILES]; /* what `files` is to write, until it has */
 };
 
 static void carrying_done(struct carrying *c)
 {
     atomicfile_free(c->files);
     for (size_t i = 0; i < ACCOUNT_FILES; i++)
-        free(c->data[i]);
+        free(c->texts[i].kept);
 }
 
 static enum uidpool_status add_file(struct carrying *c, enum account_file file, struct problem *p)
 {
     const struct draft *draft = &c->v->plan.drafts[file];
     enum uidpool_status status = UIDPOOL_OK;
-    size_t size = 0;
+    struct draft_text *text = &c->texts[file];
     int r;
 
     if (draft_is_empty(draft))
@@ -232,10 +232,11 @@ static enum uidpool_status add_file(struct carrying *c, enum account_file file, 
         status = atomicfile_new(FILES_DIRECTORY, &c->files, p);
     if (status != UIDPOOL_OK)
         return status;
-    r = draft_compose(draft, &c->v->files.tables[file].lines, &c->data[file], &size);
+    r = draft_compose(draft, &c->v->files.tables[file].lines, text);
     if (r < 0)
         return problem_errno(p, r, "cannot write %s", account_file_path(file));
-    return atomicfile_add(c->files, account_file_name(file), c->data[file], size, true, p);
+    return atomicfile_add(c->files, account_file_name(file), text->pieces,
+                          ELEMENTS_OF(text->pieces), true, p);
 }
 
 /* In the order of the enum, in which they are renamed later. None: only the ledger changes. */

@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "provision/planner.h"
+#include "tests/unit/compose.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,15 +204,14 @@ static inline struct outcome scene_plan(const struct scene *s)
     assert_int_equal(
         plan_make(&s->choices, &s->state, &o.files, &o.roster, request, &o.plan, &o.findings), 0);
     for (size_t i = 0; i < ACCOUNT_FILES; i++) {
-        size_t size;
+        size_t size = 0;
         char *text = NULL;
 
         if (!s->text[i]) {
             assert_true(draft_is_empty(&o.plan.drafts[i]));
             continue;
         }
-        assert_int_equal(draft_compose(&o.plan.drafts[i], &o.files.tables[i].lines, &text, &size),
-                         0);
+        assert_int_equal(compose(&o.plan.drafts[i], &o.files.tables[i].lines, &text, &size), 0);
         o.text[i] = realloc(text, size + 1);
         assert_non_null(o.text[i]);
         o.text[i][size] = '\0';

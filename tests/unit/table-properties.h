@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "provision/files.h"
+#include "tests/unit/compose.h"
 
 #include <grp.h>
 #include <gshadow.h>
@@ -221,7 +222,7 @@ static inline const char *drafts_broken(const struct account_table *t, const cha
     _cleanup_free_ char *same = NULL, *more = NULL;
     size_t same_size = 0, more_size = 0, due = size + strlen("a\nseventh\n");
 
-    if (draft_compose(&d, &t->lines, &same, &same_size) < 0 || same_size != size ||
+    if (compose(&d, &t->lines, &same, &same_size) < 0 || same_size != size ||
         memcmp(same, bytes, size) != 0)
         return "an unchanged file has changed";
     for (size_t i = t->lines.n / 2; i-- > 0;) {
@@ -232,7 +233,7 @@ static inline const char *drafts_broken(const struct account_table *t, const cha
     if (t->lines.cut_off && t->add_at == t->lines.n)
         due++;
     if (draft_add(&d, "a") < 0 || draft_add(&d, "seventh") < 0 ||
-        draft_compose(&d, &t->lines, &more, &more_size) < 0)
+        compose(&d, &t->lines, &more, &more_size) < 0)
         return "no memory";
     return more_size == due ? NULL : "a draft has another size than its lines";
 }

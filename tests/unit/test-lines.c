@@ -3,6 +3,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "provision/lines.h"
+#include "tests/unit/compose.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -58,7 +59,7 @@ static void expect_composed(const struct draft *d, const struct lines *l, const 
     _cleanup_free_ char *data = NULL;
     size_t size = 0;
 
-    assert_int_equal(draft_compose(d, l, &data, &size), 0);
+    assert_int_equal(compose(d, l, &data, &size), 0);
     if (size != strlen(want) || memcmp(data, want, size) != 0)
         fail_msg("\"%.*s\" where \"%s\" was due", (int)size, data, want);
 }
@@ -280,7 +281,7 @@ static void check_random_file(void)
     assert_int_equal(l.size, size);
     random_draft(&d, &l);
     due = compose_slowly(&d, &l, want, sizeof(want));
-    assert_int_equal(draft_compose(&d, &l, &data, &composed), 0);
+    assert_int_equal(compose(&d, &l, &data, &composed), 0);
     if (composed != due || memcmp(data, want, due) != 0)
         fail_msg("\"%.*s\" where \"%.*s\" was due", (int)composed, data, (int)due, want);
     draft_clear(&d);

@@ -5,6 +5,7 @@
  * a temporary directory and to its own standard output and error.
  */
 #include "provision/show.h"
+#include "tests/unit/compose.h"
 
 #include "common/cleanup.h"
 #include "provision/diff.h"
@@ -242,10 +243,10 @@ static void compare_diffs(const char *directory, uint32_t n)
     struct draft *d = &w->plan.drafts[FILE_SUBUID];
     _cleanup_free_ char *text = random_file(n), *ours = NULL, *theirs = NULL, *new = NULL;
     const struct account_table *t = fill_table(w, FILE_SUBUID, text);
-    size_t size;
+    size_t size = 0;
 
     random_draft(d, &t->lines);
-    assert_int_equal(draft_compose(d, &t->lines, &new, &size), 0);
+    assert_int_equal(compose(d, &t->lines, &new, &size), 0);
     ours = print_plan(w);
     strip_reasons(ours);
     theirs = real_diff(directory, text, strlen(text), new, size);

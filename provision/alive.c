@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The fate of a process of which a pid in a file is all that is known. Reads /proc where there is
- * one; changes nothing.
+ * one, or was one before the chroot; changes nothing.
  */
 #include "provision/alive.h"
 
@@ -19,15 +19,34 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+/* The one from before a chroot, or -1. */
+static int kept_proc = -1;
+
+void alive_keep_proc(void)
+{
+    if (kept_proc < 0)
+        kept_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A descriptor or a negative errno. */
+static int open_proc(void)
+{
+    int fd = kept_proc < 0 ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                           : fcntl(kept_proc, F_DUPFD_CLOEXEC, 0);
+
+    return fd < 0 ? -errno : fd;
+}
+
 /* One line's worth of a file of /proc, as a string. False where that cannot be had. */
 static bool read_proc(pid_t pid, const char *name, char *buf, size_t size)
 {
-    _cleanup_fd_ int fd = -1;
+    _cleanup_fd_ int proc = open_proc(), fd = -1;
     char path[64];
     ssize_t n;
 
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof(path), "%d/%s", (int)pid, name);
+    if (proc >= 0)
+        fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     n = read(fd, buf, size - 1);
@@ -41,8 +60,9 @@ static bool read_proc(pid_t pid, const char *name, char *buf, size_t size)
  * is another process. */
 static bool proc_is_ours(void)
 {
+    _cleanup_fd_ int proc = open_proc();
     char target[32], self[32];
-    ssize_t n = readlink("/proc/self", target, sizeof(target) - 1);
+    ssize_t n = proc < 0 ? -1 : readlinkat(proc, "self", target, sizeof(target) - 1);
 
     if (n < 0)
         return false;

@@ -8,6 +8,10 @@
 #include <sys/types.h>
 #include <time.h>
 
+/* Before a chroot(2): keep /proc open, so that what follows is asked there. Without a /proc, and
+ * where it is called again, it does nothing. */
+void alive_keep_proc(void);
+
 enum fate {
     FATE_ALIVE,  /* there, or it cannot be known */
     FATE_GONE,   /* no process has that pid, or one that is dead and was not waited for */

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/startup.h"
+#include "provision/alive.h"
 #include "provision/verbs.h"
 
 #include <errno.h>
@@ -107,6 +108,8 @@ static enum uidpool_status run_verb(const struct verb *v, const struct options *
     /* Before --root is entered, where there may be no /proc. The ledger's history wants one;
      * without it, in a container, this is no boot that any other was. */
     clock_boot_id_invent();
+    if (o->root)
+        alive_keep_proc();
     status = read_config(o, &config, p);
     if (status != UIDPOOL_OK)
         return status;

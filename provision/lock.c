@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,51 @@ struct account_lock {
     char file_name[64]; /* passwd.PID while it has that name, else empty */
     bool is_held[ACCOUNT_FILES];
     struct leftovers leftovers;
+    bool has_mask;
+    sigset_t mask; /* of signals, as it was before */
 };
+
+/*
+ * Signals that ask us to end wait until we have released: whoever types Ctrl-C leaves no locks
+ * behind, of which others would have to find out that they are of the dead; in another PID
+ * namespace, as in an image that is taken elsewhere, they might not.
+ */
+static const int endings[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+static void hold_signals(struct account_lock *l)
+{
+    sigset_t held;
+
+    (void)sigemptyset(&held);
+    for (size_t i = 0; i < ELEMENTS_OF(endings); i++) {
+        struct sigaction action;
+
+        /* One that is ignored would not end us, but could be pending while it is blocked. */
+        if (sigaction(endings[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            (void)sigaddset(&held, endings[i]);
+    }
+    l->has_mask = pthread_sigmask(SIG_BLOCK, &held, &l->mask) == 0;
+}
+
+/* What came meanwhile comes now. */
+static void let_signals_come(struct account_lock *l)
+{
+    if (l->has_mask)
+        (void)pthread_sigmask(SIG_SETMASK, &l->mask, NULL);
+    l->has_mask = false;
+}
+
+static bool is_told_to_end(const struct account_lock *l)
+{
+    sigset_t pending;
+
+    if (!l->has_mask || sigpending(&pending) < 0)
+        return false;
+    for (size_t i = 0; i < ELEMENTS_OF(endings); i++)
+        if (sigismember(&pending, endings[i]) == 1 && sigismember(&l->mask, endings[i]) == 0)
+            return true;
+    return false;
+}
 
 /*
  * Waiting.
@@ -74,14 +119,14 @@ static struct patience patience_of(uint32_t timeout,
     };
 }
 
-/* A moment. False if the time is over. `why` says who holds what. */
-static bool wait_a_moment(struct patience *w, const char *why)
+/* A moment. False if the time is over, or ours is. `why` says who holds what. */
+static bool wait_a_moment(const struct account_lock *l, struct patience *w, const char *why)
 {
     int64_t now = clock_monotonic_usec(), pause = w->pause;
     struct timespec ts = {0};
     char text[320];
 
-    if (now >= w->deadline)
+    if (now >= w->deadline || is_told_to_end(l))
         return false;
     if (w->progress && now >= w->next_word) {
         snprintf(text, sizeof(text), "waiting: %s", why);
@@ -181,7 +226,7 @@ static enum uidpool_status lock_pwd(const struct account_lock *l,
 
     while ((r = try(l->pwd_lock, 0, WHOLE_FILE)) == -EAGAIN) {
         tell_pwd_holder(l, why, sizeof(why));
-        if (!wait_a_moment(w, why))
+        if (!wait_a_moment(l, w, why))
             return too_late(w, why, p);
     }
     return r < 0 ? problem_errno(p, r, "cannot lock " PWD_LOCK) : UIDPOOL_OK;
@@ -374,7 +419,7 @@ static enum uidpool_status lock_files(struct account_lock *l, struct patience *w
         return problem_errno(p, r, "cannot lock the account files with " FILES_DIRECTORY "/%s",
                              l->file_name);
     while ((r = try_files(l, why, sizeof(why), &file)) == -EAGAIN)
-        if (!wait_a_moment(w, why))
+        if (!wait_a_moment(l, w, why))
             return too_late(w, why, p);
     if (r < 0)
         return refuse_lock(r, file, p);
@@ -417,6 +462,8 @@ enum uidpool_status account_lock_take(uint32_t timeout,
 
     status = new_lock(&l, p);
     if (status == UIDPOOL_OK)
+        hold_signals(l);
+    if (status == UIDPOOL_OK)
         status = open_pwd_lock(&l->pwd_lock, p);
     if (status == UIDPOOL_OK)
         status = lock_pwd(l, lockfile_try, &w, p);
@@ -456,6 +503,30 @@ static enum uidpool_status list_dead_locks(struct account_lock *l, struct proble
     return UIDPOOL_OK;
 }
 
+static bool has_no_pwd_lock(const struct account_lock *l)
+{
+    struct stat st;
+
+    return fstatat(l->directory, ".pwd.lock", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+/* Those that account_lock_take() would remove. Where there is no .pwd.lock nobody who takes it is
+ * at work, as long as there is none. */
+static enum uidpool_status list_leftovers(struct account_lock *l, struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+
+    if (l->pwd_lock < 0 && !has_no_pwd_lock(l))
+        return UIDPOOL_OK;
+    status = list_dead_locks(l, p);
+    if (status == UIDPOOL_OK)
+        status = leftovers_sweep(&l->leftovers, l->directory, false, somebody_locks, p);
+    if (status == UIDPOOL_OK && l->pwd_lock < 0 && !has_no_pwd_lock(l))
+        leftovers_clear(&l->leftovers);
+    leftovers_sort(&l->leftovers);
+    return status;
+}
+
 /* -1 where there is no lock file for us. */
 static int open_pwd_lock_to_share(void)
 {
@@ -480,16 +551,12 @@ enum uidpool_status account_lock_share(uint32_t timeout,
     if (status != UIDPOOL_OK)
         return status;
     l->pwd_lock = open_pwd_lock_to_share();
-    if (l->pwd_lock >= 0) {
+    if (l->pwd_lock >= 0)
         status = lock_pwd(l, lockfile_try_shared, &w, p);
-        if (status == UIDPOOL_OK)
-            status = list_dead_locks(l, p);
-        if (status == UIDPOOL_OK)
-            status = leftovers_sweep(&l->leftovers, l->directory, false, somebody_locks, p);
-        if (status != UIDPOOL_OK)
-            return status;
-    }
-    leftovers_sort(&l->leftovers);
+    if (status == UIDPOOL_OK)
+        status = list_leftovers(l, p);
+    if (status != UIDPOOL_OK)
+        return status;
     *ret = take_ptr(l);
     return UIDPOOL_OK;
 }
@@ -510,5 +577,6 @@ void account_lock_free(struct account_lock *l)
     close_fd(l->pwd_lock);
     close_fd(l->directory);
     leftovers_clear(&l->leftovers);
+    let_signals_come(l);
     free(l);
 }

@@ -33,7 +33,8 @@ struct leftover {
  * younger than the lock, is of the dead and is taken over; the dead's temporaries are removed:
  * shadow's FILE.PID, FILE+ and FILE.cio*, systemd-sysusers' .#FILE*, our own. UIDPOOL_FAILED: not
  * in time; the message names the holder's pid and command. Nothing is left locked or changed then,
- * but for what the dead had left.
+ * but for what the dead had left. From here until account_lock_free() SIGHUP, SIGINT, SIGQUIT and
+ * SIGTERM are blocked, but end the waiting.
  */
 enum uidpool_status account_lock_take(uint32_t timeout,
                                       void (*progress)(const char *text, void *userdata),
@@ -47,7 +48,7 @@ enum uidpool_status account_lock_share(uint32_t timeout,
                                        struct problem *p);
 
 /* What account_lock_take() removed, or, under the shared lock, would remove. Belongs to the lock.
- * Empty where nobody could be asked to wait. */
+ * Empty where nobody could be asked to wait, but for where there is no .pwd.lock at all. */
 size_t account_lock_leftovers(const struct account_lock *l, const struct leftover **ret);
 
 /* Release. NULL is allowed. */

@@ -185,6 +185,25 @@ class Root(TreeCase):
             file.write(f"[pool p]\nBase={base}\nSize=10\n")
         self.exits(10, self.tree.run(f"--config={config}", "plan"))
 
+    def test_who_holds_a_lock_is_named(self):
+        """Though there is no /proc below the root to ask for his command."""
+        config = self.profile("vmm.conf")
+        sleeper = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        self.addCleanup(sleeper.communicate)
+        self.tree.write("group.lock", f"{sleeper.pid}\0")
+        answer = self.exits(1, self.tree.run(f"--config={config}", "apply", "--timeout=0"))
+        self.assertIn(f"process {sleeper.pid} (cat) holds /etc/group.lock", answer.stderr)
+
+    def test_leftovers_alone(self):
+        """plan says what apply removes, also where nobody has ever locked."""
+        config = self.profile()
+        self.tree.write("passwd.lock", "")
+        planned = self.exits(10, self.tree.run(f"--config={config}", "plan"))
+        self.assertRegex(planned.stdout, r"\A- /etc/passwd\.lock \(.*\)\n\Z")
+        self.assertEqual(self.exits(0, self.tree.run(f"--config={config}", "apply")).stdout,
+                         planned.stdout)
+        self.exits(0, self.tree.run(f"--config={config}", "check"))
+
     def test_config_is_the_caller_s_and_the_layers_are_the_root_s(self):
         config = self.profile("libxl.conf")
         self.profile("vmm.conf", folder=os.path.join(self.tree.path, "etc", "uidpool"))

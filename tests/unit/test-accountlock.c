@@ -890,16 +890,31 @@ static void test_disk_full(void **state)
 
 static void test_share(void **state)
 {
-    _cleanup_(text_end) struct text before = take_snapshot();
+    _cleanup_(text_end) struct text before = {0};
+    const struct leftover *found = NULL;
     struct account_lock *a, *b;
 
     (void)state;
+    /* There is no .pwd.lock, so nobody is at work. */
     make_lock("/etc/passwd.lock", dead_pid());
+    make_text("/etc/.#shadowAb3dE6", "half of it");
+    before = take_snapshot();
+    a = share(0);
+    assert_int_equal(account_lock_leftovers(a, &found), 2);
+    assert_string_equal(found[0].path, "/etc/.#shadowAb3dE6");
+    assert_string_equal(found[1].path, "/etc/passwd.lock");
+    account_lock_free(a);
+    assert_unchanged(&before);
+    assert_int_equal(unlink("/etc/passwd.lock"), 0);
+    assert_int_equal(unlink("/etc/.#shadowAb3dE6"), 0);
+    /* There is one, which says nothing. */
+    make_lock("/etc/passwd.lock", dead_pid());
+    assert_int_equal(symlink("passwd", "/etc/.pwd.lock"), 0);
     a = share(0);
     assert_no_leftovers(a);
     account_lock_free(a);
+    assert_int_equal(unlink("/etc/.pwd.lock"), 0);
     assert_int_equal(unlink("/etc/passwd.lock"), 0);
-    assert_unchanged(&before);
 
     account_lock_free(take(0));
     a = share(0);
@@ -1360,6 +1375,114 @@ static void test_killed_ourselves(void **state)
 }
 
 /*
+ * Ctrl-C and its like.
+ */
+static pid_t start_to_be_ended(void (*run)(int to), int *ret_from)
+{
+    int ends[2];
+    pid_t pid;
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close_fd(ends[0]);
+        run(ends[1]);
+        _exit(0);
+    }
+    close_fd(ends[1]);
+    *ret_from = ends[0];
+    return pid;
+}
+
+/* Says when it has the locks, and lets them go when it was told to end. */
+static void hold_until_told(int to)
+{
+    struct account_lock *l = take(0);
+    sigset_t pending;
+
+    if (write(to, "x", 1) != 1)
+        _exit(1);
+    do {
+        sched_yield();
+        (void)sigpending(&pending);
+    } while (sigismember(&pending, SIGINT) != 1);
+    assert_all_held();
+    if (write(to, "y", 1) != 1)
+        _exit(1);
+    account_lock_free(l);
+}
+
+static void wait_in_vain(int to)
+{
+    struct account_lock *l = NULL;
+    struct problem p = {0};
+
+    (void)to;
+    if (account_lock_take(10 * LIMIT, NULL, NULL, &l, &p) != UIDPOOL_OK)
+        _exit(3);
+    account_lock_free(l);
+}
+
+static void wait_and_ignore(int to)
+{
+    (void)signal(SIGINT, SIG_IGN);
+    wait_in_vain(to);
+}
+
+/* It ends when all is released, and no sooner. */
+static void test_told_to_end_while_held(void **state)
+{
+    _cleanup_fd_ int from = -1;
+    pid_t pid = start_to_be_ended(hold_until_told, &from);
+    int status;
+    char c[2] = "";
+
+    (void)state;
+    assert_int_equal(read(from, c, 1), 1);
+    assert_int_equal(kill(pid, SIGINT), 0);
+    assert_int_equal(read(from, c + 1, 1), 1);
+    status = finish(pid);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGINT);
+    assert_memory_equal(c, "xy", 2);
+    assert_none_held();
+    assert_clean();
+}
+
+/* Nobody has to wait for who waits. */
+static void test_told_to_end_while_waiting(void **state)
+{
+    pid_t holder = start_sleeper(), pid;
+    _cleanup_fd_ int from = -1;
+    char name[64];
+    int status;
+
+    (void)state;
+    make_lock("/etc/group.lock", holder);
+    pid = start_to_be_ended(wait_in_vain, &from);
+    snprintf(name, sizeof(name), "/etc/passwd.%d", (int)pid);
+    wait_for_file(name);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    status = finish(pid);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGTERM);
+    assert_int_equal(access(name, F_OK), -1);
+    assert_respected("/etc/group.lock", holder);
+
+    /* nohup(1) */
+    make_lock("/etc/group.lock", holder);
+    pid = start_to_be_ended(wait_and_ignore, &from);
+    snprintf(name, sizeof(name), "/etc/passwd.%d", (int)pid);
+    wait_for_file(name);
+    assert_int_equal(kill(pid, SIGINT), 0);
+    wait_for_call(pid, SYS_clock_nanosleep);
+    assert_int_equal(unlink("/etc/group.lock"), 0);
+    assert_int_equal(finish(pid), 0);
+    stop(holder);
+}
+
+/*
  * Races, made by functions of this file that stand before the system's.
  */
 static struct {
@@ -1516,22 +1639,40 @@ static int remove_top(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_take),          TEST(test_release_only_ours),
-        TEST(test_libc_holds),    TEST(test_whole_file),
-        TEST(test_libc_waits),    TEST(test_we_hold),
-        TEST(test_waiting),       TEST(test_deadline),
-        TEST(test_dead_locks),    TEST(test_number_of_no_process),
-        TEST(test_living_locks),  TEST(test_waiting_for_file),
-        TEST(test_no_locks),      TEST(test_without_proc),
-        TEST(test_foreign_proc),  TEST(test_names_of_processes),
-        TEST(test_read_only),     TEST(test_disk_full),
-        TEST(test_share),         TEST(test_leftovers),
-        TEST(test_leftover_pids), TEST(test_leftover_of_the_living),
-        TEST(test_useradd_waits), TEST(test_useradd_with_prefix_waits),
-        TEST(test_vipw_holds),    TEST(test_killed_tools),
-        TEST(test_many),          TEST(test_killed_ourselves),
-        RACE(test_synced),        RACE(test_stolen),
-        RACE(test_vanishes),      RACE(test_changes_hands),
+        TEST(test_take),
+        TEST(test_release_only_ours),
+        TEST(test_libc_holds),
+        TEST(test_whole_file),
+        TEST(test_libc_waits),
+        TEST(test_we_hold),
+        TEST(test_waiting),
+        TEST(test_deadline),
+        TEST(test_told_to_end_while_held),
+        TEST(test_told_to_end_while_waiting),
+        TEST(test_dead_locks),
+        TEST(test_number_of_no_process),
+        TEST(test_living_locks),
+        TEST(test_waiting_for_file),
+        TEST(test_no_locks),
+        TEST(test_without_proc),
+        TEST(test_foreign_proc),
+        TEST(test_names_of_processes),
+        TEST(test_read_only),
+        TEST(test_disk_full),
+        TEST(test_share),
+        TEST(test_leftovers),
+        TEST(test_leftover_pids),
+        TEST(test_leftover_of_the_living),
+        TEST(test_useradd_waits),
+        TEST(test_useradd_with_prefix_waits),
+        TEST(test_vipw_holds),
+        TEST(test_killed_tools),
+        TEST(test_many),
+        TEST(test_killed_ourselves),
+        RACE(test_synced),
+        RACE(test_stolen),
+        RACE(test_vanishes),
+        RACE(test_changes_hands),
     };
 
     return cmocka_run_group_tests(tests, make_top, remove_top);

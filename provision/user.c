@@ -28,8 +28,12 @@ static enum uidpool_status check_world(const struct provision *v, const struct u
                                        struct problem *p)
 {
     bool name_taken = false, uid_taken = false;
-    enum uidpool_status status = world_name_taken(&v->world, r->name, &name_taken, p);
+    enum uidpool_status status;
 
+    /* A user of the files has name and uid already, and some name services repeat that. */
+    if (table_by_name(&v->files.tables[FILE_PASSWD], r->name))
+        return UIDPOOL_OK;
+    status = world_name_taken(&v->world, r->name, &name_taken, p);
     if (status == UIDPOOL_OK)
         status = world_id_taken(&v->world, r->uid, &uid_taken, p);
     if (status == UIDPOOL_OK && name_taken)

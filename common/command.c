@@ -31,7 +31,10 @@ static int take_option(struct reading *r, const char *verb, unsigned id, const c
     const struct command_option *option = &r->command->options[id];
 
     if (!((r->command->global | (r->verb ? r->verb->allowed : 0)) & bit(id))) {
-        log_error("%s takes no --%s", verb, option->name);
+        if (r->verb)
+            log_error("%s takes no --%s", verb, option->name);
+        else
+            log_error("--%s is an option of some verbs; write it behind the verb", option->name);
         return -EINVAL;
     }
     if (*r->seen & bit(id) & ~r->command->repeatable) {
@@ -65,8 +68,11 @@ static int take_argument(struct reading *r, const char *verb, const char *text)
 }
 
 /* getopt_long(3) said ':' or '?'. `word` is the one it stumbled over. */
-static int refuse(const struct command *c, const char *verb, int said, const char *word)
+static int refuse(const struct reading *r, int said, const char *word)
 {
+    const struct command *c = r->command;
+    const char *verb = r->verb ? r->verb->name : "", *colon = r->verb ? ": " : "";
+
     if (optopt >= LONG_BASE && optopt < LONG_BASE + (int)c->n_options) {
         const struct command_option *option = &c->options[optopt - LONG_BASE];
 
@@ -75,11 +81,11 @@ static int refuse(const struct command *c, const char *verb, int said, const cha
         else
             log_error("--%s takes no value", option->name);
     } else if (optopt >= '0' && optopt <= '9')
-        log_error("%s: '%.80s' is a negative number; none is allowed", verb, word);
+        log_error("%s%s'%.80s' is a negative number; none is allowed", verb, colon, word);
     else if (optopt > 0 && optopt < LONG_BASE)
-        log_error("%s: unknown option '-%c'", verb, optopt);
+        log_error("%s%sunknown option '-%c'; see %s help", verb, colon, optopt, c->name);
     else
-        log_error("%s: unknown option '%.80s'", verb, word);
+        log_error("%s%sunknown option '%.80s'; see %s help", verb, colon, word, c->name);
     return -EINVAL;
 }
 
@@ -148,7 +154,7 @@ static int read_words(struct reading *r, int argc, char **argv)
         if (r->verb && said == 1)
             status = take_argument(r, name, optarg);
         else if (id == c->n_options)
-            status = refuse(c, name, said, argv[optind > 1 ? optind - 1 : 1]);
+            status = refuse(r, said, argv[optind > 1 ? optind - 1 : 1]);
         else if (said >= LONG_BASE && !is_in_full(c->options[id].name, argv)) {
             log_error("write --%s in full", c->options[id].name);
             status = -EINVAL;
@@ -372,8 +378,12 @@ static enum uidpool_status no_verb(const struct reading *r, char **words, int n)
     if (n == 1) {
         log_error("%s needs one more word:", words[0]);
         print_group(stderr, c, words[0]);
-    } else
-        print_help(stderr, c);
+        return UIDPOOL_USAGE;
+    }
+    /* An option may have taken it for its value: "--root plan". */
+    if (*r->seen)
+        log_error("the verb is missing");
+    print_help(stderr, c);
     return UIDPOOL_USAGE;
 }
 

@@ -102,7 +102,7 @@ WRONG = [
     (["--json", "list", "--json"], "--json", "twice"),
     (["list", "-q", "-v"], "--quiet", "--verbose"),
     (["list", "--base=5"], "--base", "takes no"),
-    (["--domid=5", "lease"], "--domid", "takes no"),
+    (["--domid=5", "lease"], "--domid", "behind the verb"),
     (["--ledger"], "--ledger", "value"),
     (["--ledger=", "list"], "--ledger", "a path"),
     (["--ledger=" + "x" * 5000, "list"], "--ledger", "a path"),

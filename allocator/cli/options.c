@@ -13,7 +13,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define ALLOWED_UID "1 to 2147483647, but 65534 and 65535"
+#define ALLOWED_UID "1 to 2147483647, but not 65534 or 65535"
 #define ALLOWED_NAME                                                                  \
     "1 to 63 letters, digits and any of _ . : @ + -, beginning with a letter, digit " \
     "or _"

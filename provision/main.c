@@ -16,6 +16,7 @@
 struct verb {
     struct command_verb shape; /* first: common/command.c steps over the rest */
     verb_function *run;
+    bool changes; /* something, when it succeeds */
 };
 
 #define OPT_LOOK (OPT(FILES) | OPT(TIMEOUT))
@@ -26,7 +27,8 @@ static const struct verb verbs[] = {
      verb_plan},
     {{"apply", "[--files=DIR]... [--timeout=SEC]",
       "make pools and accounts as the configuration says", .allowed = OPT_LOOK},
-     verb_apply},
+     verb_apply,
+     .changes = true},
     {{"check", "[--files=DIR]... [--timeout=SEC]",
       "plan, and look whether somebody else took what is ours", .allowed = OPT_LOOK},
      verb_check},
@@ -36,14 +38,17 @@ static const struct verb verbs[] = {
     {{"user add", "NAME [--pool=POOL] [--uid=UID] [--files=DIR]... [--timeout=SEC]",
       "make an account on one uid of a pool, print UID:GID", .argument = &argument_account,
       .allowed = OPT_LOOK | OPT(POOL) | OPT(UID)},
-     verb_user_add},
+     verb_user_add,
+     .changes = true},
     {{"user remove", "NAME [--files=DIR]... [--timeout=SEC]",
       "lock and expire such an account for ever", .argument = &argument_account,
       .allowed = OPT_LOOK},
-     verb_user_remove},
+     verb_user_remove,
+     .changes = true},
     {{"retire", "POOL", "give no more leases from a pool; accounts and range stay",
       .argument = &argument_pool},
-     verb_retire},
+     verb_retire,
+     .changes = true},
 };
 
 static const struct command command = {
@@ -121,6 +126,20 @@ static enum uidpool_status run_verb(const struct verb *v, const struct options *
     return v->run(&provision, o, p);
 }
 
+/* Of what was to be printed, and could not be. */
+static enum uidpool_status output_failed(const struct verb *v, enum uidpool_status status,
+                                         int error)
+{
+    bool is_done = v && v->changes && status == UIDPOOL_OK;
+
+    if (is_done)
+        log_error("cannot write to standard output: %s; '%s' is done all the same", strerror(error),
+                  v->shape.name);
+    else
+        log_error("cannot write to standard output: %s", strerror(error));
+    return status == UIDPOOL_OK || status == UIDPOOL_FOUND ? UIDPOOL_FAILED : status;
+}
+
 int main(int argc, char **argv)
 {
     const struct command_verb *verb;
@@ -139,10 +158,7 @@ int main(int argc, char **argv)
     if (status != UIDPOOL_OK && *p.text)
         log_error("%s", p.text);
     r = startup_flush_output();
-    if (r < 0) {
-        log_error("cannot write to standard output: %s", strerror(-r));
-        if (status == UIDPOOL_OK || status == UIDPOOL_FOUND)
-            status = UIDPOOL_FAILED;
-    }
+    if (r < 0)
+        status = output_failed((const struct verb *)verb, status, -r);
     return (int)status;
 }

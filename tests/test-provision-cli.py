@@ -384,6 +384,7 @@ class Output(TreeCase):
                 answer = self.to(full, *args)
             self.assertEqual(answer.returncode, 1, args)
             self.assertIn("standard output", answer.stderr)
+            self.assertEqual("'apply' is done" in answer.stderr, "apply" in args, answer.stderr)
         self.assertIn(b"xen-qemuuser-range-base", self.tree.read("passwd"))
         with open("/dev/full", "wb") as full:
             self.assertEqual(self.to(full, "plan").returncode, 0, "nothing was to be printed")

@@ -138,8 +138,8 @@ static enum uidpool_status begin(struct uidpool *u, enum ledger_access access)
     return open_ledger(u, access);
 }
 
-/* [residue] Places=, split at white space. */
-static enum uidpool_status split_places(struct uidpool *u, const char *text)
+/* [residue] Places=, split at white space. `file` is where it stands. */
+static enum uidpool_status split_places(struct uidpool *u, const char *text, const char *file)
 {
     size_t n = 0;
     char *rest = NULL;
@@ -154,7 +154,7 @@ static enum uidpool_status split_places(struct uidpool *u, const char *text)
          place = strtok_r(NULL, " \t\n", &rest)) {
         if (place[0] != '/')
             return problem_set(&u->problem, UIDPOOL_FAILED,
-                               "uidpool.conf, [residue] Places=: %s is no absolute path", place);
+                               "%s, [residue] Places=: %s is no absolute path", file, place);
         u->places[n++] = place;
     }
     u->allocator.places = (const char *const *)u->places;
@@ -174,9 +174,12 @@ static enum uidpool_status begin_revoking(struct uidpool *u)
     status = config_read(NULL, u->config_dir, &config, &u->problem);
     if (status != UIDPOOL_OK)
         return status;
+    /* A misspelt Places= would leave files unseen. */
+    status =
+        config_check_keys(config, "residue", (const char *const[]){"Places", NULL}, &u->problem);
     places = config_get(config, "residue", "Places");
-    if (places)
-        status = split_places(u, places);
+    if (status == UIDPOOL_OK && places)
+        status = split_places(u, places, config_file(config, "residue", "Places"));
     if (status == UIDPOOL_OK)
         u->config = config;
     else

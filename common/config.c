@@ -32,6 +32,7 @@
 
 struct section {
     char *name;
+    unsigned first_file; /* the number of the first file that has it, from 1 */
     size_t n;
     char **keys; /* NULL-terminated, or NULL */
     char **values;
@@ -43,6 +44,7 @@ struct config {
     struct section *sections;
     char **names; /* NULL-terminated, or NULL */
     unsigned files;
+    char **paths; /* of the files, NULL-terminated, or NULL */
 };
 
 static void econf_file_freep(econf_file **f)
@@ -67,6 +69,9 @@ void config_free(struct config *c)
         free(s->file);
         free(s->name);
     }
+    for (size_t i = 0; c->paths && c->paths[i]; i++)
+        free(c->paths[i]);
+    free(c->paths);
     free(c->sections);
     free(c->names);
     free(c);
@@ -97,6 +102,15 @@ static bool grow_list(char ***list, size_t n)
     return true;
 }
 
+/* The next file. */
+static bool add_path(struct config *c, const char *path)
+{
+    if (!grow_list(&c->paths, c->files))
+        return false;
+    c->paths[c->files] = strdup(path);
+    return c->paths[c->files] && ++c->files;
+}
+
 static struct section *add_section(struct config *c, const char *name)
 {
     struct section *s = find_section(c, name);
@@ -110,7 +124,7 @@ static struct section *add_section(struct config *c, const char *name)
     if (!grow_list(&c->names, c->n))
         return NULL;
     s += c->n;
-    *s = (struct section){.name = strdup(name)};
+    *s = (struct section){.name = strdup(name), .first_file = c->files};
     if (!s->name)
         return NULL;
     c->names[c->n++] = s->name;
@@ -402,7 +416,8 @@ static enum uidpool_status read_one(struct config *c, const char *path, struct p
         return problem_set(p, UIDPOOL_FAILED, "%s is larger than %d bytes", path, FILE_SIZE_MAX);
     if (r < 0)
         return problem_errno(p, r, "cannot read %s", path);
-    c->files++;
+    if (!add_path(c, path))
+        return no_memory(p);
     status = vet_text(c, path, text, size, p);
     if (status != UIDPOOL_OK)
         return status;
@@ -535,4 +550,35 @@ const char *const *config_keys(const struct config *c, const char *section)
     const struct section *s = find_section(c, section);
 
     return s && s->keys ? (const char *const *)s->keys : nothing;
+}
+
+const char *config_file(const struct config *c, const char *section, const char *key)
+{
+    const struct section *s = find_section(c, section);
+    size_t i;
+
+    if (!s)
+        return "uidpool.conf";
+    return c->paths[(key && find_key(s, key, &i) ? s->file[i] : s->first_file) - 1];
+}
+
+enum uidpool_status config_check_keys(const struct config *c, const char *section,
+                                      const char *const *known, struct problem *p)
+{
+    for (const char *const *key = config_keys(c, section); *key; key++) {
+        const char *const *k = known;
+        char list[256] = "";
+
+        while (*k && strcmp(*k, *key) != 0)
+            k++;
+        if (*k)
+            continue;
+        for (k = known; *k; k++)
+            snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+                     k == known ? "" : ", ", *k);
+        return problem_set(p, UIDPOOL_FAILED,
+                           "%s, [%s] %.80s=: there is no such key; this section has %s",
+                           config_file(c, section, *key), section, *key, list);
+    }
+    return UIDPOOL_OK;
 }

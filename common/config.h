@@ -37,4 +37,14 @@ const char *const *config_sections(const struct config *c);
  * configuration. */
 const char *const *config_keys(const struct config *c, const char *section);
 
+/* For messages: the path of the file that the value of a key is from, or, with `key` NULL or not
+ * set, of the first file that has the section; "uidpool.conf" if none has. Belongs to the
+ * configuration. */
+const char *config_file(const struct config *c, const char *section, const char *key);
+
+/* UIDPOOL_FAILED names file and key if the section has one that is not among `known`, which ends
+ * with NULL. */
+enum uidpool_status config_check_keys(const struct config *c, const char *section,
+                                      const char *const *known, struct problem *p);
+
 #endif

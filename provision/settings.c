@@ -166,12 +166,26 @@ static const struct key {
     {"RangeBase", take_range_base, A_LOGIN_NAME},
 };
 
+/* Where the text is from, and what is wrong with it. */
+struct judging {
+    const struct config *config;
+    struct problem *problem;
+};
+
+static const char *file_of(const struct judging *j, const char *pool, const char *key)
+{
+    char section[sizeof(POOL) + UIDPOOL_NAME_MAX];
+
+    snprintf(section, sizeof(section), POOL "%s", pool);
+    return config_file(j->config, section, key);
+}
+
 /* Refuse a value, or with `value` NULL what is not set. */
-static enum uidpool_status refuse(struct problem *p, const char *pool, const char *key,
+static enum uidpool_status refuse(const struct judging *j, const char *pool, const char *key,
                                   const char *value, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-static enum uidpool_status refuse(struct problem *p, const char *pool, const char *key,
+static enum uidpool_status refuse(const struct judging *j, const char *pool, const char *key,
                                   const char *value, const char *format, ...)
 {
     const char *dots = value && strlen(value) > SHOWN_MAX ? "..." : "";
@@ -182,8 +196,8 @@ static enum uidpool_status refuse(struct problem *p, const char *pool, const cha
     if (vsnprintf(why, sizeof(why), format, ap) < 0)
         why[0] = '\0';
     va_end(ap);
-    return problem_set(p, UIDPOOL_FAILED, "uidpool.conf, [pool %s] %s=%.*s%s: %s", pool, key,
-                       SHOWN_MAX, value ? value : "", dots, why);
+    return problem_set(j->problem, UIDPOOL_FAILED, "%s, [pool %s] %s=%.*s%s: %s",
+                       file_of(j, pool, key), pool, key, SHOWN_MAX, value ? value : "", dots, why);
 }
 
 /* "Base, Size, ..." */
@@ -197,8 +211,8 @@ static const char *known_keys(char *buf, size_t size)
     return buf;
 }
 
-static enum uidpool_status take_key(const char *name, const char *value, struct pool_settings *ret,
-                                    struct problem *p)
+static enum uidpool_status take_key(const struct judging *j, const char *name, const char *value,
+                                    struct pool_settings *ret)
 {
     char known[256];
 
@@ -207,58 +221,58 @@ static enum uidpool_status take_key(const char *name, const char *value, struct 
             continue;
         if (keys[i].take(value, ret))
             return UIDPOOL_OK;
-        return refuse(p, ret->name, name, value, "may be %s", keys[i].wanted);
+        return refuse(j, ret->name, name, value, "may be %s", keys[i].wanted);
     }
-    return problem_set(p, UIDPOOL_FAILED,
-                       "uidpool.conf, [pool %s] %.*s=: there is no such key; a pool has %s",
-                       ret->name, SHOWN_MAX, name, known_keys(known, sizeof(known)));
+    return problem_set(
+        j->problem, UIDPOOL_FAILED, "%s, [pool %s] %.*s=: there is no such key; a pool has %s",
+        file_of(j, ret->name, name), ret->name, SHOWN_MAX, name, known_keys(known, sizeof(known)));
 }
 
 /*
  * What the values must be to each other.
  */
 
-static enum uidpool_status check_range(const struct pool_settings *s, struct problem *p)
+static enum uidpool_status check_range(const struct judging *j, const struct pool_settings *s)
 {
     char base[16];
 
     if (s->size == 0)
-        return refuse(p, s->name, "Size", NULL,
+        return refuse(j, s->name, "Size", NULL,
                       "must be set to the number of uids; %d is one for each domid there can be",
                       DOMID_LAST + 1);
     if (s->base_auto || uid_range_is_usable(s->base, s->size))
         return UIDPOOL_OK;
     snprintf(base, sizeof(base), "%" PRIu32, s->base);
-    return refuse(p, s->name, "Base", base,
+    return refuse(j, s->name, "Base", base,
                   "with Size=%" PRIu32 " the last uid is %" PRIu64
                   ", but a pool ends at 2147483647 or before and must not have 65534 or 65535",
                   s->size, (uint64_t)s->base + s->size - 1);
 }
 
 /* What the toolstacks that look for such accounts take for granted. */
-static enum uidpool_status check_accounts(const struct pool_settings *s, struct problem *p)
+static enum uidpool_status check_accounts(const struct judging *j, const struct pool_settings *s)
 {
     bool range_base = s->accounts & ACCOUNTS_RANGE_BASE;
     bool per_domid = s->accounts & ACCOUNTS_PER_DOMID;
 
     if (range_base && per_domid)
-        return refuse(p, s->name, "Accounts", "range-base per-domid",
+        return refuse(j, s->name, "Accounts", "range-base per-domid",
                       "only one of the two can be: beside range-base libxl refuses every domain "
                       "whose uid is an account");
     if ((range_base || per_domid) && s->policy != UIDPOOL_POLICY_DOMID)
-        return refuse(p, s->name, "Policy", "next",
+        return refuse(j, s->name, "Policy", "next",
                       "must be 'domid' with Accounts=%s: toolstacks take base + domid",
                       range_base ? "range-base" : "per-domid");
     if (range_base && s->resolve)
-        return refuse(p, s->name, "Resolve", "yes",
+        return refuse(j, s->name, "Resolve", "yes",
                       "must be 'no' with Accounts=range-base: libxl refuses every domain whose "
                       "uid resolves to a name");
     if (per_domid && s->size > DOMID_LAST + 1)
-        return refuse(p, s->name, "Accounts", "per-domid",
+        return refuse(j, s->name, "Accounts", "per-domid",
                       "Size=%" PRIu32 " is more than the %d domids there can be", s->size,
                       DOMID_LAST + 1);
     if (!range_base && s->range_base[0])
-        return refuse(p, s->name, "RangeBase", s->range_base,
+        return refuse(j, s->name, "RangeBase", s->range_base,
                       "names the account that Accounts=range-base asks for; set that, or leave "
                       "this out");
     return UIDPOOL_OK;
@@ -289,7 +303,7 @@ static void longest_name(const struct pool_settings *s, size_t suffix, char ret[
     snprintf(ret, NAME_ROOM, "%s%s%s", s->prefix, suffixes[suffix].suffix, number);
 }
 
-static enum uidpool_status check_lengths(const struct pool_settings *s, struct problem *p)
+static enum uidpool_status check_lengths(const struct judging *j, const struct pool_settings *s)
 {
     char name[NAME_ROOM];
 
@@ -299,7 +313,7 @@ static enum uidpool_status check_lengths(const struct pool_settings *s, struct p
             continue;
         longest_name(s, i, name);
         if (strlen(name) > LOGIN_NAME_MAX_LENGTH)
-            return refuse(p, s->name, "Prefix", s->prefix,
+            return refuse(j, s->name, "Prefix", s->prefix,
                           "is too long: %s would be an account, and those have at most %d "
                           "characters",
                           name, LOGIN_NAME_MAX_LENGTH);
@@ -348,22 +362,24 @@ static bool makes_name(const struct pool_settings *s, const struct fixed_names *
     return is_domid_name(s, name);
 }
 
-static enum uidpool_status refuse_twice(const struct pool_settings *a,
-                                        const struct pool_settings *b, const char *name,
-                                        struct problem *p)
+static enum uidpool_status refuse_twice(const struct judging *j, const struct pool_settings *a,
+                                        const struct pool_settings *b, const char *name)
 {
+    const char *file = file_of(j, a->name, NULL), *other = file_of(j, b->name, NULL);
+    bool is_one = strcmp(file, other) == 0;
+
     if (a == b)
-        return refuse(p, a->name, "RangeBase", a->range_base,
+        return refuse(j, a->name, "RangeBase", a->range_base,
                       "this pool has another account of that name already; choose another name");
-    return problem_set(p, UIDPOOL_FAILED,
-                       "uidpool.conf, [pool %s] and [pool %s] would both make the account %s; set "
-                       "another Prefix= or RangeBase= in one of them",
-                       b->name, a->name, name);
+    return problem_set(j->problem, UIDPOOL_FAILED,
+                       "[pool %s] and [pool %s] would both make the account %s; set another "
+                       "Prefix= or RangeBase= for one of them, in %s%s%s",
+                       b->name, a->name, name, other, is_one ? "" : " or ", is_one ? "" : file);
 }
 
 /* Would two pools, or one pool twice, make one account? */
-static enum uidpool_status check_pair(const struct pool_settings *a, const struct pool_settings *b,
-                                      struct problem *p)
+static enum uidpool_status check_pair(const struct judging *j, const struct pool_settings *a,
+                                      const struct pool_settings *b)
 {
     struct fixed_names of_a, of_b;
     char first[NAME_ROOM];
@@ -372,23 +388,23 @@ static enum uidpool_status check_pair(const struct pool_settings *a, const struc
     list_fixed_names(b, &of_b);
     for (size_t i = 0; i < of_a.n; i++)
         if (makes_name(b, &of_b, a == b ? i : SIZE_MAX, of_a.names[i]))
-            return refuse_twice(a, b, of_a.names[i], p);
+            return refuse_twice(j, a, b, of_a.names[i]);
     for (size_t i = 0; i < of_b.n; i++)
         if (is_domid_name(a, of_b.names[i]))
-            return refuse_twice(a, b, of_b.names[i], p);
+            return refuse_twice(j, a, b, of_b.names[i]);
     snprintf(first, sizeof(first), "%s-domid0", b->prefix);
     if (a != b && is_domid_name(a, first) && is_domid_name(b, first))
-        return refuse_twice(a, b, first, p);
+        return refuse_twice(j, a, b, first);
     return UIDPOOL_OK;
 }
 
-static enum uidpool_status check_twice(const struct settings *settings, struct problem *p)
+static enum uidpool_status check_twice(const struct judging *j, const struct settings *settings)
 {
     enum uidpool_status status = UIDPOOL_OK;
 
     for (size_t a = 0; a < settings->n && status == UIDPOOL_OK; a++)
         for (size_t b = 0; b <= a && status == UIDPOOL_OK; b++)
-            status = check_pair(&settings->pools[a], &settings->pools[b], p);
+            status = check_pair(j, &settings->pools[a], &settings->pools[b]);
     return status;
 }
 
@@ -399,27 +415,28 @@ static enum uidpool_status check_twice(const struct settings *settings, struct p
 static enum uidpool_status read_pool(const struct config *config, const char *section,
                                      struct pool_settings *ret, struct problem *p)
 {
+    const struct judging j = {config, p};
     const char *name = section + strlen(POOL);
     struct pool_settings s = {.base_auto = true, .policy = UIDPOOL_POLICY_DOMID, .quarantine = 60};
     enum uidpool_status status = UIDPOOL_OK;
 
     if (!name_is_valid(name))
         return problem_set(p, UIDPOOL_FAILED,
-                           "uidpool.conf, [%.*s%s]: a pool's name has 1 to %d letters, digits and "
-                           "any of _.:@+-, begins with a letter, a digit or _, and stands one "
-                           "blank behind 'pool'",
-                           SHOWN_MAX, section, strlen(section) > SHOWN_MAX ? "..." : "",
-                           UIDPOOL_NAME_MAX);
+                           "%s, [%.*s%s]: a pool's name has 1 to %d letters, digits and any of "
+                           "_.:@+-, begins with a letter, a digit or _, and stands one blank "
+                           "behind 'pool'",
+                           config_file(config, section, NULL), SHOWN_MAX, section,
+                           strlen(section) > SHOWN_MAX ? "..." : "", UIDPOOL_NAME_MAX);
     snprintf(s.name, sizeof(s.name), "%s", name);
     snprintf(s.prefix, sizeof(s.prefix), "xen-qemuuser");
     for (const char *const *k = config_keys(config, section); *k && status == UIDPOOL_OK; k++)
-        status = take_key(*k, config_get(config, section, *k), &s, p);
+        status = take_key(&j, *k, config_get(config, section, *k), &s);
     if (status == UIDPOOL_OK)
-        status = check_range(&s, p);
+        status = check_range(&j, &s);
     if (status == UIDPOOL_OK)
-        status = check_accounts(&s, p);
+        status = check_accounts(&j, &s);
     if (status == UIDPOOL_OK)
-        status = check_lengths(&s, p);
+        status = check_lengths(&j, &s);
     if (status != UIDPOOL_OK)
         return status;
     if ((s.accounts & ACCOUNTS_RANGE_BASE) && !s.range_base[0])
@@ -437,11 +454,14 @@ static enum uidpool_status read_section(const struct config *config, const char 
     if (strncmp(section, POOL, strlen(POOL)) == 0) {
         status = read_pool(config, section, &s->pools[s->n], p);
         s->n += status == UIDPOOL_OK;
-    } else if (strcmp(section, "residue") != 0) {
+    } else if (strcmp(section, "residue") == 0) {
+        status = config_check_keys(config, section, (const char *const[]){"Places", NULL}, p);
+    } else {
         status = problem_set(p, UIDPOOL_FAILED,
-                             "uidpool.conf, [%.*s%s]: there is no such section; there are [pool "
-                             "NAME] and [residue]",
-                             SHOWN_MAX, section, strlen(section) > SHOWN_MAX ? "..." : "");
+                             "%s, [%.*s%s]: there is no such section; there are [pool NAME] and "
+                             "[residue]",
+                             config_file(config, section, NULL), SHOWN_MAX, section,
+                             strlen(section) > SHOWN_MAX ? "..." : "");
     }
     return status;
 }
@@ -449,6 +469,7 @@ static enum uidpool_status read_section(const struct config *config, const char 
 enum uidpool_status settings_read(const struct config *config, struct settings *ret,
                                   struct problem *p)
 {
+    const struct judging j = {config, p};
     const char *const *sections = config_sections(config);
     _cleanup_(settings_clear) struct settings s = {0};
     enum uidpool_status status = UIDPOOL_OK;
@@ -462,7 +483,7 @@ enum uidpool_status settings_read(const struct config *config, struct settings *
     for (size_t i = 0; i < n && status == UIDPOOL_OK; i++)
         status = read_section(config, sections[i], &s, p);
     if (status == UIDPOOL_OK)
-        status = check_twice(&s, p);
+        status = check_twice(&j, &s);
     if (status != UIDPOOL_OK)
         return status;
     *ret = (struct settings){.pools = take_ptr(s.pools), .n = s.n};

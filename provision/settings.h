@@ -44,11 +44,12 @@ struct settings {
     size_t n;
 };
 
-/* UIDPOOL_FAILED names section and key, what it holds, and what may stand there: an unknown key of
- * a pool, an unknown word, sizes without Base's room, per-domid or Resolve=yes beside range-base
- * (libxl refuses uids that resolve), range-base or per-domid without Policy=domid, RangeBase=
- * without range-base, more per-domid than domids, names that are no login names or too long, two
- * accounts of one name. Sections of others ([residue]) are left alone; unknown ones are refused. */
+/* UIDPOOL_FAILED names file, section and key, what it holds, and what may stand there: an unknown
+ * key of a pool, an unknown word, sizes without Base's room, per-domid or Resolve=yes beside
+ * range-base (libxl refuses uids that resolve), range-base or per-domid without Policy=domid,
+ * RangeBase= without range-base, more per-domid than domids, names that are no login names or too
+ * long, two accounts of one name; an unknown key of [residue], whose values are the library's, and
+ * unknown sections. */
 enum uidpool_status settings_read(const struct config *config, struct settings *ret,
                                   struct problem *p);
 void settings_clear(struct settings *s);

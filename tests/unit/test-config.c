@@ -202,6 +202,40 @@ static void test_drop_ins(void **state)
     refuse("a bad drop-in", "uidpool.conf.d/20-bad.conf:2: ");
 }
 
+static void assert_file(const struct config *c, const char *section, const char *key,
+                        const char *file)
+{
+    assert_string_equal(config_file(c, section, key), place(file));
+}
+
+/* A message can say which of many files to look at. */
+static void test_files(void **state)
+{
+    static const char *const known[] = {"A", "K", NULL};
+    struct problem p = {0};
+    struct config *c;
+
+    (void)state;
+    empty_root();
+    put("usr/lib/uidpool/uidpool.conf.d/x.conf", "[a]\nA=usr\nK=usr\n[b]\n");
+    put("usr/lib/uidpool/uidpool.conf.d/y.conf", "[b]\nK=usr\n");
+    put("etc/uidpool/uidpool.conf", "[a]\nK=etc\n[b]\nL=etc\n[c]\n");
+    c = read_layers();
+    assert_file(c, "a", "A", "usr/lib/uidpool/uidpool.conf.d/x.conf");
+    assert_file(c, "a", "K", "etc/uidpool/uidpool.conf");
+    assert_file(c, "a", NULL, "usr/lib/uidpool/uidpool.conf.d/x.conf");
+    assert_file(c, "a", "missing", "usr/lib/uidpool/uidpool.conf.d/x.conf");
+    assert_file(c, "b", "K", "usr/lib/uidpool/uidpool.conf.d/y.conf");
+    assert_file(c, "c", NULL, "etc/uidpool/uidpool.conf");
+    assert_string_equal(config_file(c, "d", "K"), "uidpool.conf");
+    assert_int_equal(config_check_keys(c, "a", known, &p), UIDPOOL_OK);
+    assert_int_equal(config_check_keys(c, "d", known, &p), UIDPOOL_OK);
+    assert_int_equal(config_check_keys(c, "b", known, &p), UIDPOOL_FAILED);
+    assert_non_null(strstr(p.text, "etc/uidpool/uidpool.conf, [b] L=: "));
+    assert_non_null(strstr(p.text, "A, K"));
+    config_free(c);
+}
+
 /* Texts with one right answer: K in section a. */
 static void test_good_texts(void **state)
 {
@@ -396,7 +430,7 @@ int main(void)
         cmocka_unit_test(test_layers),     cmocka_unit_test(test_drop_ins),
         cmocka_unit_test(test_good_texts), cmocka_unit_test(test_bad_texts),
         cmocka_unit_test(test_large),      cmocka_unit_test(test_many_lines),
-        cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_no_file),    cmocka_unit_test(test_files),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

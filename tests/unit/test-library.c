@@ -180,18 +180,20 @@ static void test_missing_arguments(void **state)
 static void test_wrong_places_are_refused_each_time(void **state)
 {
     struct fixture *f = *state;
+    static const char *const texts[] = {"Places=/srv relative", "Place=/srv"};
     struct uidpool_selector one = by_domid(1);
-    FILE *config = fopen(f->config, "we");
 
     lease(f, 1);
     uidpool_free(f->u);
     assert_int_equal(uidpool_new(f->ledger, f->dir, &f->u), UIDPOOL_OK);
-    assert_non_null(config);
-    (void)fputs("[residue]\nPlaces=/srv relative\n", config);
-    assert_int_equal(fclose(config), 0);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
+        FILE *config = fopen(f->config, "we");
+
+        assert_non_null(config);
+        (void)fprintf(config, "[residue]\n%s\n", texts[i / 2]);
+        assert_int_equal(fclose(config), 0);
         assert_int_equal(uidpool_release(f->u, &one, 10, NULL, NULL), UIDPOOL_FAILED);
-        assert_non_null(strstr(uidpool_message(f->u), "Places="));
+        assert_non_null(strstr(uidpool_message(f->u), "/uidpool.conf, [residue] Place"));
     }
     assert_int_equal(unlink(f->config), 0);
     assert_int_equal(uidpool_release(f->u, &one, 10, NULL, NULL), UIDPOOL_OK);

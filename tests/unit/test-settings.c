@@ -80,10 +80,20 @@ static void test_nothing(void **state)
     assert_int_equal(s.n, 0);
     assert_null(settings_pool(&s, "xen"));
     settings_clear(&s);
-    s = accept("[residue]\nPlaces=/srv\nwhatever=else\n");
+    s = accept("[residue]\nPlaces=/srv\n");
     assert_int_equal(s.n, 0);
     settings_clear(&s);
     assert_null(s.pools);
+}
+
+/* The values of [residue] are the library's, but a misspelt key would be nobody's. */
+static void test_others_section(void **state)
+{
+    struct settings s = accept("[residue]\nPlaces=srv\n");
+
+    (void)state;
+    settings_clear(&s);
+    REFUSE("[residue]\nPlace=/srv\n", "/uidpool.conf, [residue] Place=", "has Places");
 }
 
 static void test_defaults(void **state)
@@ -526,6 +536,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_others_section),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_good_values),

@@ -31,7 +31,8 @@ class Libxl(TreeCase):
 
     def look(self, *user):
         run = subprocess.run([LOOKUP, self.tree.path, *user], stdin=subprocess.DEVNULL, text=True,
-                             capture_output=True, timeout=60, check=False)
+                             env=provision.ENVIRONMENT, capture_output=True, timeout=60,
+                             check=False)
         return self.exits(0, run).stdout.splitlines()
 
     def test_before(self):

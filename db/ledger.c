@@ -38,6 +38,14 @@ static int64_t mark_read(int fd)
     return parse_u64(digits, INT64_MAX, &mark) == 0 ? (int64_t)mark : 0;
 }
 
+/* 0: there is none. */
+static int64_t mark_of(const struct ledger *l)
+{
+    _cleanup_fd_ int fd = open(l->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    return mark_read(fd);
+}
+
 static void mark_write(int fd, int64_t mark)
 {
     char text[MARK_LENGTH + 1];
@@ -172,6 +180,29 @@ static int make_file(const char *path)
     return sync_directory_of(path);
 }
 
+/* It, and so the directory that it is to make for itself, has none to be in. */
+static enum uidpool_status cannot_make(const char *path, int error, struct problem *p)
+{
+    _cleanup_free_ char *copy = strdup(path);
+    const char *above = copy ? dirname(dirname(copy)) : "";
+
+    if (error == -ENOENT && *above == '/')
+        return problem_set(p, UIDPOOL_FAILED,
+                           "cannot make the ledger %s: there is no directory %s; make that first",
+                           path, above);
+    return problem_errno(p, error, "cannot make the ledger %s", path);
+}
+
+/* There is none, or it is blank. `mark` was read before that was seen: if there is one, somebody
+ * removed or emptied the ledger. */
+static enum uidpool_status no_ledger(const struct ledger *l, int64_t mark, const char *words,
+                                     struct problem *p)
+{
+    if (mark > 0)
+        return lost_events(l, 0, mark, p);
+    return problem_set(p, UIDPOOL_NOT_FOUND, "%s %s; 'uidpool pool add' makes one", words, l->path);
+}
+
 static enum uidpool_status check_path(struct ledger *l, struct problem *p)
 {
     static const char *const suffixes[] = {"-wal", "-shm", "-journal", ".lock", NULL};
@@ -215,22 +246,20 @@ static enum uidpool_status create(struct ledger *l, struct problem *p)
     return status;
 }
 
-static enum uidpool_status prepare_files(struct ledger *l, enum ledger_access access,
+static enum uidpool_status prepare_files(struct ledger *l, enum ledger_access access, int64_t mark,
                                          struct problem *p)
 {
     struct stat st;
     int r;
 
     if (access == LEDGER_CREATE && (r = make_file(l->path)) < 0)
-        return problem_errno(p, r, "cannot make the ledger %s", l->path);
+        return cannot_make(l->path, r, p);
     enum uidpool_status status = check_path(l, p);
     if (status != UIDPOOL_OK)
         return status;
     if (lstat(l->path, &st) < 0)
-        return errno == ENOENT
-                   ? problem_set(p, UIDPOOL_NOT_FOUND,
-                                 "there is no ledger %s; 'uidpool pool add' makes one", l->path)
-                   : problem_errno(p, -errno, "cannot look at the ledger %s", l->path);
+        return errno == ENOENT ? no_ledger(l, mark, "there is no ledger", p)
+                               : problem_errno(p, -errno, "cannot look at the ledger %s", l->path);
     if (access == LEDGER_READ)
         return UIDPOOL_OK;
     l->lock_fd = lockfile_open(l->lock_path);
@@ -242,8 +271,9 @@ static enum uidpool_status prepare_files(struct ledger *l, enum ledger_access ac
 static enum uidpool_status open_checked(struct ledger *l, enum ledger_access access, bool upgrade,
                                         int *ret_version, struct problem *p)
 {
+    int64_t mark = mark_of(l);
     bool blank = false;
-    enum uidpool_status status = prepare_files(l, access, p);
+    enum uidpool_status status = prepare_files(l, access, mark, p);
 
     if (status == UIDPOOL_OK)
         status = open_database(l, access, p);
@@ -252,8 +282,7 @@ static enum uidpool_status open_checked(struct ledger *l, enum ledger_access acc
     if (status == UIDPOOL_OK)
         status = is_blank(l, &blank, p);
     if (status == UIDPOOL_OK && blank)
-        status = problem_set(p, UIDPOOL_NOT_FOUND,
-                             "the ledger %s is still empty; 'uidpool pool add' makes it", l->path);
+        status = no_ledger(l, mark, "there is nothing yet in the ledger", p);
     if (status == UIDPOOL_OK)
         status = check_version(l, upgrade, ret_version, p);
     if (status == UIDPOOL_OK)

@@ -256,7 +256,7 @@ class Damaged(FileCase):
         os.truncate(self.u.ledger, 0)
         for args in (*READERS, *WRITERS, ["pool", "add", "p", f"--base={BASE}", "--size=40"]):
             run = self.u.run(*args)
-            self.assertIn(run.returncode, (3, 7), f"{args}: {run.stdout}{run.stderr}")
+            self.assertEqual(run.returncode, 7, f"{args}: {run.stdout}{run.stderr}")
             self.assertEqual(os.stat(self.u.ledger).st_size, 0, f"{args} made a new ledger over it")
 
     def test_a_page_of_zeroes(self):
@@ -334,6 +334,13 @@ class TornLog(FileCase):
     def test_no_log_any_more(self):
         os.unlink(self.wal)
         self.noticed()
+
+    def test_no_ledger_any_more(self):
+        for suffix in ("", "-wal", "-shm"):
+            os.unlink(self.u.ledger + suffix)
+        for args in (["list"], ["lease", "--domid=1"]):
+            self.assertIn("lost events", self.run_exit(7, *args).stderr)
+            self.assertFalse(os.path.exists(self.u.ledger), args)
 
     def test_an_old_copy_in_its_place(self):
         self.run_ok("ledger", "backup", os.path.join(self.dir, "old"))

@@ -107,14 +107,21 @@ class Refused(LedgerCase):
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.ledger + suffix)
+        self.refused(7, "lost events", "plan", "check", "apply")
+        os.truncate(self.ledger + ".lock", 0)
         # What it had is found again by the account, so only the ledger would have to be made.
         run = self.exits(10, self.tree.run("plan"))
         self.assertNotIn("/etc/", run.stdout)
-        self.refused(7, "lost events", "apply")
-        os.truncate(self.ledger + ".lock", 0)
         self.exits(0, self.tree.run("apply"))
         self.assertEqual(self.pools(), [("xen", FIRST, 32752, 0, 0)])
         self.is_done()
+
+    def test_no_place_for_it(self):
+        os.rmdir(os.path.join(self.tree.path, "var", "lib"))
+        before = {name: self.tree.look(name) for name in provision.FILES}
+        run = self.exits(1, self.tree.run("apply"))
+        self.assertIn("there is no directory /var/lib; make that first", run.stderr)
+        self.assertEqual(before, {name: self.tree.look(name) for name in provision.FILES})
 
     def test_conflicts(self):
         """All of them are told at once, and not even a ledger is made."""

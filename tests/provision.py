@@ -214,6 +214,17 @@ class Debian:
             if run.returncode == 77:
                 raise unittest.SkipTest(run.stdout.strip().rpartition("SKIP: ")[2])
             raise AssertionError(run.stdout + run.stderr)
+        self.install()
+
+    def install(self):
+        """The program, where a package would put it."""
+        shutil.copy(PROGRAM, os.path.join(self.lower, "usr", "sbin"))
+        run = Chroot(self.lower).chroot("uidpool-provision", "--version")
+        if run.returncode:
+            self.end()
+            if "GLIBC_" in run.stderr:
+                raise unittest.SkipTest(f"built for a newer Debian: {run.stderr.strip()}")
+            raise AssertionError(run.stderr)
 
     def end(self):
         subprocess.run(["umount", "-l", self.dir], check=True)
@@ -229,7 +240,6 @@ class Debian:
                         f"lowerdir={self.lower},upperdir={upper},workdir={work}", "overlay", root],
                        check=True)
         case.addCleanup(subprocess.run, ["umount", "-l", root], check=False)
-        shutil.copy(PROGRAM, os.path.join(root, "usr", "bin"))
         return Chroot(root)
 
 

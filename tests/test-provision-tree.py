@@ -56,14 +56,14 @@ class Package(TreeCase):
         super().setUp()
         self.tree = debian.tree(self)
         self.fresh = self.tree.digest()
-        os.unlink(os.path.join(self.tree.path, "usr", "bin", "uidpool-provision"))
+        os.unlink(os.path.join(self.tree.path, "usr", "sbin", "uidpool-provision"))
 
     def build(self, version, config=POOL):
         """The package of a toolstack, with the program in it. Its path in the tree."""
         source = os.path.join(self.dir, f"package-{version}")
-        for folder in ("DEBIAN", "usr/bin", "usr/lib/uidpool/uidpool.conf.d"):
+        for folder in ("DEBIAN", "usr/sbin", "usr/lib/uidpool/uidpool.conf.d"):
             os.makedirs(os.path.join(source, folder), 0o755)
-        shutil.copy(PROGRAM, os.path.join(source, "usr", "bin"))
+        shutil.copy(PROGRAM, os.path.join(source, "usr", "sbin"))
         for name, text in (
                 ("usr/lib/uidpool/uidpool.conf.d/toolstack.conf", config),
                 ("DEBIAN/control", f"Package: toolstack\nVersion: {version}\nArchitecture: all\n"
@@ -154,7 +154,7 @@ class Package(TreeCase):
         self.check_accounts()
         cut = self.state()
         self.tree = debian.tree(self, "undisturbed")
-        os.unlink(os.path.join(self.tree.path, "usr", "bin", "uidpool-provision"))
+        os.unlink(os.path.join(self.tree.path, "usr", "sbin", "uidpool-provision"))
         self.dpkg("--install", self.build("1.0"))
         self.assertEqual(self.state()[0], cut[0])
 
@@ -181,8 +181,7 @@ class Neighbours(TreeCase):
     def setUp(self):
         super().setUp()
         self.tree = debian.tree(self)
-        with open(self.write_config(POOL), encoding="ascii"):
-            pass
+        self.write_config(POOL)
         self.run_ok("uidpool-provision", "apply")
         self.before = {name: self.tree.read(name) for name in FILES}
 

@@ -5,11 +5,11 @@ upgraded, removed, purged, installed again; and the tools that share the account
 import os
 import re
 import shutil
-import signal
 import subprocess
 import unittest
 
 import provision
+import support
 from provision import FILES, PROGRAM, TreeCase, parse
 
 BASE = 2113929216
@@ -24,17 +24,15 @@ Size=4
 Accounts=per-domid
 Prefix=small
 """
-# As the manual shows it.
-POSTINST = """#!/bin/sh
-set -e
-if [ "$1" = configure ]; then
-    if ischroot --default-true; then
-        uidpool-provision --offline apply
-    else
-        uidpool-provision apply
-    fi
-fi
-"""
+MANUAL = os.path.join(support.TOP, "docs", "uidpool-provision.8")
+
+
+def postinst():
+    """As the manual shows it."""
+    with open(MANUAL, encoding="utf-8") as file:
+        return "#!/bin/sh\n" + re.search(r"^(set -e\nif .*?)^\.Ed$", file.read(), re.M | re.S)[1]
+
+
 debian = None
 
 
@@ -68,7 +66,7 @@ class Package(TreeCase):
                 ("usr/lib/uidpool/uidpool.conf.d/toolstack.conf", config),
                 ("DEBIAN/control", f"Package: toolstack\nVersion: {version}\nArchitecture: all\n"
                                    "Maintainer: nobody <nobody@localhost>\nDescription: a test\n"),
-                ("DEBIAN/postinst", POSTINST)):
+                ("DEBIAN/postinst", postinst())):
             with open(os.path.join(source, name), "w", encoding="ascii") as file:
                 file.write(text)
         os.chmod(os.path.join(source, "DEBIAN", "postinst"), 0o755)

@@ -6,6 +6,7 @@
  *   2. No target is renamed over before every temporary and every backup is on the disk.
  *   3. No temporary can be read by anybody who cannot read its target, at no moment.
  *   4. Whatever fails before the first rename leaves nothing behind.
+ *   5. Whoever only prepares, and does not commit, has touched no backup.
  *
  * Touches its targets, their NAME- and its own temporaries, all of them in that one directory.
  */
@@ -491,21 +492,19 @@ static int rename_temporary(const struct atomicfile *a, struct temporary *t)
     return 0;
 }
 
-static enum uidpool_status rename_backups(const struct atomicfile *a, struct problem *p)
+/* On the disk before any target, so that whatever the power leaves has what it replaced. */
+static int rename_backups(const struct atomicfile *a, const char **ret_target)
 {
-    int r;
+    int r = 0;
 
-    for (size_t i = 0; i < a->n; i++) {
-        struct temporary *t = &a->files[i].backup;
-
-        r = a->files[i].wants_backup ? rename_temporary(a, t) : 0;
-        if (r < 0)
-            return problem_errno(p, r, "cannot replace %s/%s", a->directory, t->target);
+    *ret_target = NULL;
+    for (size_t i = 0; i < a->n && r == 0; i++) {
+        if (!a->files[i].wants_backup)
+            continue;
+        *ret_target = a->files[i].backup.target;
+        r = rename_temporary(a, &a->files[i].backup);
     }
-    r = sync_fd(a->fd);
-    if (r < 0)
-        return problem_errno(p, r, "cannot sync %s", a->directory);
-    return UIDPOOL_OK;
+    return r == 0 && *ret_target ? sync_fd(a->fd) : r;
 }
 
 enum uidpool_status atomicfile_prepare(struct atomicfile *a, struct problem *p)
@@ -522,8 +521,6 @@ enum uidpool_status atomicfile_prepare(struct atomicfile *a, struct problem *p)
         status = write_temporaries(a, p);
     if (status == UIDPOOL_OK)
         status = sync_temporaries(a, p);
-    if (status == UIDPOOL_OK)
-        status = rename_backups(a, p);
     if (status != UIDPOOL_OK)
         remove_temporaries(a);
     else
@@ -545,27 +542,28 @@ static const char *name_files(const struct atomicfile *a, size_t n, char *buf, s
 
 enum uidpool_status atomicfile_commit(struct atomicfile *a, struct problem *p)
 {
+    const char *target = NULL;
     char replaced[512];
-    int r = 0, synced;
-    size_t i;
+    size_t n = 0;
+    int r, synced;
 
     if (!a->is_prepared)
         return problem_errno(p, -EINVAL, "the files of %s are not prepared", a->directory);
     a->is_prepared = false;
-    for (i = 0; i < a->n; i++) {
-        r = rename_temporary(a, &a->files[i].fresh);
-        if (r < 0)
-            break;
+    r = rename_backups(a, &target);
+    while (r == 0 && n < a->n) {
+        target = a->files[n].fresh.target;
+        r = rename_temporary(a, &a->files[n].fresh);
+        n += r == 0;
     }
     synced = sync_fd(a->fd);
     if (r < 0)
         return problem_errno(p, r, "replaced %s of %s, but cannot replace %s",
-                             name_files(a, i, replaced, sizeof(replaced)), a->directory,
-                             a->files[i].fresh.target);
+                             name_files(a, n, replaced, sizeof(replaced)), a->directory, target);
     if (synced < 0)
         return problem_errno(p, synced,
                              "replaced %s of %s, but cannot sync the directory: after a loss of "
                              "power the old ones may be back",
-                             name_files(a, i, replaced, sizeof(replaced)), a->directory);
+                             name_files(a, n, replaced, sizeof(replaced)), a->directory);
     return UIDPOOL_OK;
 }

@@ -6,10 +6,11 @@
  *   prepare  looks at everything that could refuse later (read-only file system, immutable or
  *            append-only file, a mount point or a symbolic link in its place), writes every
  *            temporary beside its target (O_EXCL, then owner, mode, ACL and labels of the file that
- *            it replaces), syncs each, and makes the backups, which are replaced the same way.
- *            A failure, a full disk too, has removed what was made: no target was touched.
- *   commit   renames the temporaries over their targets in the order they were added, and syncs the
- *            directory. Only a failing disk can refuse here; it says which were replaced.
+ *            it replaces), those of the backups too, and syncs each.
+ *            A failure, a full disk too, has removed what was made: nothing else was touched.
+ *   commit   gives the backups their names, and then renames the temporaries over their targets, in
+ *            the order they were added, and syncs the directory. Only a failing disk can refuse
+ *            here; it says which were replaced.
  */
 #ifndef COMMON_ATOMICFILE_H
 #define COMMON_ATOMICFILE_H

@@ -192,9 +192,9 @@ void provision_clear(struct provision *v)
 /*
  * Carrying out.
  *
- *   1. Every temporary is written and synced beside its target, the backups are made.
+ *   1. Every temporary is written and synced beside its target, those of the backups too.
  *   2. The ledger is told what is begun: the intent, one transaction.
- *   3. The temporaries are renamed over their targets.
+ *   3. The backups get their names, and the temporaries are renamed over their targets.
  *   4. The ledger is told what is finished, one transaction.
  *
  * The intent is durable before the first file changes, so whatever stands in the files of a cut-off

@@ -284,18 +284,12 @@ static int is_told(const struct dirent *d)
     return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
-/* Backups come and go before any target is touched. */
-static int is_told_but_backups(const struct dirent *d)
-{
-    return is_told(d) && d->d_name[strlen(d->d_name) - 1] != '-';
-}
-
-static struct text take_snapshot(int (*filter)(const struct dirent *))
+static struct text take_snapshot(void)
 {
     struct text text = {0};
     struct dirent **entries = NULL;
     FILE *to = open_memstream(&text.data, &text.size);
-    int n = scandir(dir, &entries, filter, alphasort);
+    int n = scandir(dir, &entries, is_told, alphasort);
 
     assert_non_null(to);
     assert_true(n >= 0);
@@ -308,9 +302,9 @@ static struct text take_snapshot(int (*filter)(const struct dirent *))
     return text;
 }
 
-static void assert_unchanged(const struct text *before, int (*filter)(const struct dirent *))
+static void assert_unchanged(const struct text *before)
 {
-    _cleanup_(text_end) struct text now = take_snapshot(filter);
+    _cleanup_(text_end) struct text now = take_snapshot();
 
     if (now.size != before->size || memcmp(now.data, before->data, now.size) != 0)
         fail_msg("changed from\n%.4000s\nto\n%.4000s", before->data, now.data);
@@ -403,17 +397,17 @@ static void carry_out(struct atomicfile *a)
 /* passwd and shadow are to be replaced, with backups; and nothing is. */
 static void assert_prepare_refused(enum uidpool_status wanted, const char *words)
 {
-    _cleanup_(text_end) struct text before = take_snapshot(is_told);
+    _cleanup_(text_end) struct text before = take_snapshot();
     _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
     struct problem p = {0};
 
     add_text(a, "passwd", "new passwd\n", true);
     add_text(a, "shadow", "new shadow\n", true);
     assert_refused(atomicfile_prepare(a, &p), wanted, &p, words);
-    assert_unchanged(&before, is_told);
+    assert_unchanged(&before);
     assert_refused(atomicfile_prepare(a, &p), UIDPOOL_FAILED, &p, "prepared before");
     assert_refused(atomicfile_commit(a, &p), UIDPOOL_FAILED, &p, "not prepared");
-    assert_unchanged(&before, is_told);
+    assert_unchanged(&before);
 }
 
 /* The same, and it works. */
@@ -687,7 +681,7 @@ static void test_order(void **state)
 /* Prepared, then given up. */
 static void test_no_commit(void **state)
 {
-    _cleanup_(text_end) struct text before = take_snapshot(is_told_but_backups);
+    _cleanup_(text_end) struct text before = take_snapshot();
     struct atomicfile *a = new_for_dir();
     struct problem p = {0};
 
@@ -695,9 +689,9 @@ static void test_no_commit(void **state)
     add_text(a, "passwd", "new passwd\n", true);
     assert_ok(atomicfile_prepare(a, &p), &p);
     assert_text(".passwd.uidpool", "new passwd\n");
-    assert_text("passwd-", "old passwd\n");
+    assert_text(".passwd-.uidpool", "old passwd\n");
     atomicfile_free(a);
-    assert_unchanged(&before, is_told_but_backups);
+    assert_unchanged(&before);
     atomicfile_free(NULL);
 }
 
@@ -946,7 +940,7 @@ static void test_disk_full(void **state)
         make_text("shadow", "old shadow\n");
         make_file("filling", 0600, filling, sizeof(filling) - (size_t)(room > 2 ? room : 2) * 4096);
         {
-            _cleanup_(text_end) struct text before = take_snapshot(is_told);
+            _cleanup_(text_end) struct text before = take_snapshot();
             _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
             struct problem p = {0};
             enum uidpool_status status;
@@ -958,7 +952,7 @@ static void test_disk_full(void **state)
             failed += status != UIDPOOL_OK;
             if (status != UIDPOOL_OK) {
                 assert_refused(status, UIDPOOL_FAILED, &p, "No space left on device");
-                assert_unchanged(&before, is_told);
+                assert_unchanged(&before);
             }
         }
         assert_int_equal(umount2(dir, 0), 0);
@@ -977,7 +971,7 @@ static void test_file_too_large(void **state)
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
     small = (struct rlimit){.rlim_cur = 10000, .rlim_max = limit.rlim_max};
     {
-        _cleanup_(text_end) struct text before = take_snapshot(is_told);
+        _cleanup_(text_end) struct text before = take_snapshot();
         _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
         struct problem p = {0};
 
@@ -986,7 +980,7 @@ static void test_file_too_large(void **state)
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
         assert_refused(atomicfile_prepare(a, &p), UIDPOOL_FAILED, &p, "File too large");
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        assert_unchanged(&before, is_told);
+        assert_unchanged(&before);
     }
     signal(SIGXFSZ, former);
 }
@@ -994,9 +988,7 @@ static void test_file_too_large(void **state)
 /* Let the n-th call of a sort fail in prepare. False if there are fewer. */
 static bool prepare_fails(enum call call, unsigned at)
 {
-    bool touches_backups = call == RENAME || call == FSYNC;
-    int (*filter)(const struct dirent *) = touches_backups ? is_told_but_backups : is_told;
-    _cleanup_(text_end) struct text before = take_snapshot(filter);
+    _cleanup_(text_end) struct text before = take_snapshot();
     _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
     enum uidpool_status status;
     struct problem p = {0};
@@ -1015,7 +1007,7 @@ static bool prepare_fails(enum call call, unsigned at)
         return false;
     }
     assert_refused(status, UIDPOOL_FAILED, &p, "Input/output error");
-    assert_unchanged(&before, filter);
+    assert_unchanged(&before);
     return true;
 }
 
@@ -1024,8 +1016,8 @@ static void test_every_call_fails(void **state)
     static const struct {
         enum call call;
         unsigned at_least;
-    } calls[] = {{WRITE, 2}, {FSYNC, 5},    {RENAME, 2}, {CHMOD, 4},
-                 {CHOWN, 4}, {SETXATTR, 6}, {TIMES, 2},  {COPY, 2}};
+    } calls[] = {{WRITE, 2},    {FSYNC, 4}, {CHMOD, 4}, {CHOWN, 4},
+                 {SETXATTR, 6}, {TIMES, 2}, {COPY, 2}};
 
     (void)state;
     assert_int_equal(chown(in_dir("passwd"), OWNER, GROUP), 0);
@@ -1050,7 +1042,7 @@ static void test_close_fails(void **state)
 
     (void)state;
     for (unsigned at = 1; at < 20; at++) {
-        _cleanup_(text_end) struct text before = take_snapshot(is_told_but_backups);
+        _cleanup_(text_end) struct text before = take_snapshot();
         _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
         struct problem p = {0};
 
@@ -1064,7 +1056,7 @@ static void test_close_fails(void **state)
             failed++;
             hook.armed = false;
             assert_refused(p.status, UIDPOOL_FAILED, &p, "quota");
-            assert_unchanged(&before, is_told_but_backups);
+            assert_unchanged(&before);
         }
         hook.armed = false;
     }
@@ -1102,6 +1094,41 @@ static void test_commit_fails(void **state)
         assert_int_equal(unlink(in_dir("group")), 0);
         make_text("group", "old group\n");
     }
+}
+
+/* The same where the backups get their names: no target is touched then. */
+static void test_backups_fail(void **state)
+{
+    static const struct {
+        enum call call;
+        unsigned at;
+        const char *words;
+    } cases[] = {{RENAME, 1, "cannot replace passwd-"},
+                 {RENAME, 2, "cannot replace shadow-"},
+                 {FSYNC, 1, "replaced nothing"}};
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        _cleanup_(atomicfile_freep) struct atomicfile *a = new_for_dir();
+        struct problem p = {0};
+
+        add_text(a, "passwd", "new passwd\n", true);
+        add_text(a, "shadow", "new shadow\n", true);
+        assert_ok(atomicfile_prepare(a, &p), &p);
+        hook_reset();
+        hook.armed = true;
+        hook.fail_in = cases[i].call;
+        hook.fail_at = cases[i].at;
+        hook.error = EIO;
+        assert_refused(atomicfile_commit(a, &p), UIDPOOL_FAILED, &p, cases[i].words);
+        hook.armed = false;
+        assert_text("passwd", "old passwd\n");
+        assert_text("shadow", "old shadow\n");
+        atomicfile_free(take_ptr(a));
+        assert_missing(".passwd.uidpool");
+        assert_missing(".shadow-.uidpool");
+    }
+    assert_prepare_works();
 }
 
 /*
@@ -1220,6 +1247,7 @@ int main(void)
         TEST(test_every_call_fails),
         TEST(test_close_fails),
         TEST(test_commit_fails),
+        TEST(test_backups_fail),
         TEST(test_speed),
     };
 

@@ -41,13 +41,13 @@ enum uidpool_status ledger_problem(const struct ledger *l, struct problem *p, co
     va_end(ap);
 
     if (status == UIDPOOL_LEDGER)
-        next = "; nothing was changed. Run 'uidpool ledger check', or restore a backup";
+        next = "; the ledger was not changed. Run 'uidpool ledger check', or restore a backup";
     else if ((rc & 0xff) == SQLITE_FULL)
-        next = "; nothing was changed. Make room on that file system and repeat the command";
+        next = "; the ledger was not changed. Make room on that file system and repeat the command";
     else if ((rc & 0xff) == SQLITE_READONLY)
-        next = "; nothing was changed. Is the file system mounted read-only?";
+        next = "; the ledger was not changed. Is the file system mounted read-only?";
     else if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
-        next = "; nothing was changed. Look at the kernel's log and at the free space there";
+        next = "; the ledger was not changed. Look at the kernel's log and at the free space there";
     return problem_set(p, status, "%s: %s%s", what, sqlite3_errmsg(l->db), next);
 }
 

@@ -111,6 +111,7 @@ class Faults(TreeCase):
             # The intent fits, its end does not: then the files are as they should be.
             if self.state() != self.before:
                 self.assertIn("the account files are written", run.stderr)
+                self.assertNotIn("nothing was changed", run.stderr)
         self.assertGreater(free, 3, "it was never full")
         self.goes_on()
 

@@ -138,18 +138,25 @@ static void adopt_user(const struct chooser *ch, struct chosen_pool *c, const st
     const struct pool_settings *s = c->settings;
 
     if (!uid_range_is_usable(user->id, s->size)) {
+        char remove[128] = "";
+
+        /* Whatever was made for this has not uid 0. */
+        if (user->id != 0)
+            (void)snprintf(remove, sizeof(remove),
+                           ", or remove the account while none of its domains runs ('userdel %s')",
+                           s->range_base);
         findings_add(ch->findings, FINDING_CONFLICT,
-                     "pool %s: the account %s has uid %u, where no %u uids can begin; remove it "
-                     "('userdel %s'), or set RangeBase= to another name",
-                     s->name, s->range_base, user->id, s->size, s->range_base);
+                     "pool %s: the account %s has uid %u, where no %u uids can begin; set "
+                     "RangeBase= to another name%s",
+                     s->name, s->range_base, user->id, s->size, remove);
         c->fate = POOL_STUCK;
         return;
     }
     if (!s->base_auto && s->base != user->id)
         findings_add(ch->findings, FINDING_CONFLICT,
                      "pool %s: the configuration says Base=%u, but the account %s has uid %u; set "
-                     "Base=%u or Base=auto to take its range over, or remove it ('userdel %s'), or "
-                     "set RangeBase= to another name",
+                     "Base=%u or Base=auto to take its range over, or set RangeBase= to another "
+                     "name, or remove the account while none of its domains runs ('userdel %s')",
                      s->name, s->base, s->range_base, user->id, user->id, s->range_base);
     c->base = user->id;
     c->adopted = true;
@@ -385,10 +392,26 @@ static bool is_own(const struct account_table *t, const struct entry *e, void *u
            (group && is_group_in_use(c->chooser, c->pool, e)) || is_ledger_entry(c->chooser, e);
 }
 
+/* What is in the way says to take another range, and this one was nobody's choice. */
+static void tell_of_adopted(const struct chooser *ch, const struct chosen_pool *c)
+{
+    const struct pool_settings *s = c->settings;
+
+    if (c->adopted && (s->base_auto || s->base == c->base) && range_base_user(ch, c))
+        findings_add(ch->findings, FINDING_WARNING,
+                     "pool %s: its range begins at %u, the uid of the account %s that is there "
+                     "already; to have another, remove the account while none of its domains runs "
+                     "('userdel %s')%s, and 'uidpool-provision apply' makes it anew",
+                     s->name, c->base, s->range_base, s->range_base,
+                     s->base_auto ? "" : ", set Base=auto");
+}
+
 static enum uidpool_status ask_about_range(const struct chooser *ch, const struct chosen_pool *c)
 {
+    size_t conflicts = findings_count(ch->findings, FINDING_CONFLICT);
     struct choosing choosing = {ch, c};
     struct world world = *ch->world;
+    enum uidpool_status status;
 
     if (c->fate == POOL_KNOWN && !ch->thorough)
         return UIDPOOL_OK;
@@ -398,9 +421,12 @@ static enum uidpool_status ask_about_range(const struct chooser *ch, const struc
     /* What runs as the uid of a lease is as it should be; the rest is for 'uidpool audit'. */
     if (c->fate == POOL_KNOWN)
         world.skip_processes = true;
-    return world_check_range_but(
+    status = world_check_range_but(
         &world, ch->files, c->settings->name, range_of(c), is_own, &choosing,
         c->fate == POOL_KNOWN ? FINDING_DRIFT : FINDING_CONFLICT, ch->findings, ch->p);
+    if (findings_count(ch->findings, FINDING_CONFLICT) > conflicts)
+        tell_of_adopted(ch, c);
+    return status;
 }
 
 /*

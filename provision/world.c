@@ -27,9 +27,6 @@ enum sort { CLAIMS, POSSIBLE_CLAIMS, USERS, GROUPS, MEMBERS, NAMES, PROCESSES, F
  */
 #define USERDB_BYPASS "io.uidpool:io.systemd.Multiplexer"
 
-/* What can be done about it, whoever has the id. */
-#define ANOTHER_RANGE "take another range for the pool"
-
 /* One look at one range. */
 struct look {
     const struct world *world;
@@ -111,6 +108,12 @@ static void warn_unseen(struct look *l, const char *format, ...)
         findings_add(l->unseen, FINDING_WARNING, "%s", text);
 }
 
+/* What can be done about it, whoever has the id. A pool that is there keeps its range. */
+static const char *or_another_range(const struct look *l)
+{
+    return l->kind == FINDING_DRIFT ? "" : ", or take another range for the pool";
+}
+
 static void forward_progress(const char *text, void *userdata)
 {
     const struct look *l = userdata;
@@ -133,20 +136,29 @@ static bool is_possible_only(enum hostrange_kind kind)
 static bool note_claim(const struct hostrange_claim *claim, void *userdata)
 {
     struct look *l = userdata;
-    const char *words = "which belong to", *advice = "";
+    const char *words = "which belong to", *or_else = or_another_range(l), *advice;
+    bool is_known = l->kind == FINDING_DRIFT, is_possible = is_possible_only(claim->kind);
 
-    if (is_possible_only(claim->kind)) {
+    /* It was told when the pool was made, and would be told at every check. */
+    if (is_possible && is_known)
+        return true;
+    if (is_possible) {
         words = "which are by default meant for";
-        advice = "see that others are taken there, or ";
+        advice = "see that others are taken there";
     } else if (claim->kind == HOSTRANGE_SUBID) {
         words = "and may be used by";
-        advice = "take that grant back, or ";
+        advice = "take that grant back (usermod --del-subuids, --del-subgids)";
+    } else if (is_known) {
+        advice = "see that nobody gets one of them";
+    } else {
+        advice = "take another range for the pool";
+        or_else = "";
     }
-    return tell(l, is_possible_only(claim->kind) ? POSSIBLE_CLAIMS : CLAIMS,
+    return tell(l, is_possible ? POSSIBLE_CLAIMS : CLAIMS,
                 "its ids %" PRIu32 " to %" PRIu32 " overlap %" PRIu64 " to %" PRIu64
-                ", %s %s; %s" ANOTHER_RANGE,
+                ", %s %s; %s%s",
                 l->range.first, uid_range_last(l->range), claim->first, claim->last, words,
-                claim->who, advice);
+                claim->who, advice, or_else);
 }
 
 static enum uidpool_status look_at_claims(struct look *l, struct problem *p)
@@ -168,15 +180,14 @@ static void look_at_table(struct look *l, const struct account_table *t, enum so
 
     for (size_t i = 0; (e = table_in_range(t, l->range.first, l->range.count, i)); i++)
         if (!is_own(l, t, e))
-            (void)tell(l, sort,
-                       "%" PRIu32 " is the %s %.*s of %s; give it another id, or " ANOTHER_RANGE,
-                       e->id, sort == USERS ? "user" : "group", (int)e->name_length, e->name, path);
+            (void)tell(l, sort, "%" PRIu32 " is the %s %.*s of %s; give it another id%s", e->id,
+                       sort == USERS ? "user" : "group", (int)e->name_length, e->name, path,
+                       or_another_range(l));
     for (size_t i = 0; (odd = table_odd_in_range(t, l->range.first, l->range.count, i)); i++)
         (void)tell(l, sort,
                    "%" PRIu32 " is the id on line %" PRIu32
-                   " of %s, which is malformed and counts all the same; mend the line, "
-                   "or " ANOTHER_RANGE,
-                   odd->id, odd->at + 1, path);
+                   " of %s, which is malformed and counts all the same; mend the line%s",
+                   odd->id, odd->at + 1, path, or_another_range(l));
 }
 
 static enum uidpool_status look_at_files(struct look *l, struct problem *p)
@@ -224,8 +235,9 @@ static bool note_name(const struct hostrange_owner *owner, void *userdata)
         return true;
     return tell(l, NAMES,
                 "%" PRIu32 " is the %s %s of another name service than the files (see "
-                "/etc/nsswitch.conf); give it another id there, or " ANOTHER_RANGE,
-                owner->id, owner->kind == HOSTRANGE_USER ? "user" : "group", owner->name);
+                "/etc/nsswitch.conf); give it another id there%s",
+                owner->id, owner->kind == HOSTRANGE_USER ? "user" : "group", owner->name,
+                or_another_range(l));
 }
 
 static enum uidpool_status look_at_names(struct look *l, struct problem *p)
@@ -243,9 +255,8 @@ static enum uidpool_status look_at_names(struct look *l, struct problem *p)
 
 static bool note_process(const struct hostrange_owner *owner, void *userdata)
 {
-    return tell(userdata, PROCESSES,
-                "process %d (%s) runs as %" PRIu32 "; end it, or " ANOTHER_RANGE, (int)owner->pid,
-                owner->name, owner->id);
+    return tell(userdata, PROCESSES, "process %d (%s) runs as %" PRIu32 "; end it%s",
+                (int)owner->pid, owner->name, owner->id, or_another_range(userdata));
 }
 
 static enum uidpool_status look_at_processes(struct look *l, struct problem *p)
@@ -257,7 +268,8 @@ static enum uidpool_status look_at_processes(struct look *l, struct problem *p)
     status = hostrange_each_process(l->range, note_process, l, p);
     if (status != UIDPOOL_NOT_FOUND)
         return status;
-    warn_unseen(l, "there is no /proc here: nobody looked for processes that run as a pool's uids");
+    warn_unseen(l, "there is no /proc here: nobody looked for processes that run as a pool's uids; "
+                   "--offline says that there is no need");
     return UIDPOOL_OK;
 }
 
@@ -267,9 +279,8 @@ static bool note_file(const struct place_file *file, void *userdata)
     bool by_uid = uid_range_has(l->range, file->uid);
 
     if (!file->is_mount)
-        return tell(l, FILES,
-                    "%s has the %s %" PRIu32 "; give the file to another, or " ANOTHER_RANGE,
-                    file->path, by_uid ? "uid" : "gid", by_uid ? file->uid : file->gid);
+        return tell(l, FILES, "%s has the %s %" PRIu32 "; give the file to another%s", file->path,
+                    by_uid ? "uid" : "gid", by_uid ? file->uid : file->gid, or_another_range(l));
     if (l->mounts++ < NAMED_MAX)
         warn_unseen(l, "%s is another file system: its files were not looked at", file->path);
     else

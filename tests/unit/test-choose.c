@@ -261,6 +261,20 @@ static void expect_one(enum finding_kind kind, const char *words)
         fail_msg("nothing found where this was due: %s", words);
 }
 
+/* The last of them, which is forgotten then. */
+static void expect_last(enum finding_kind kind, const char *words)
+{
+    struct finding *last;
+
+    (void)chosen(0);
+    assert_true(host.findings.n > 0);
+    last = &host.findings.items[host.findings.n - 1];
+    if (last->kind != kind || !strstr(last->text, words))
+        fail_msg("last finding (%d): %s", last->kind, last->text);
+    free(last->text);
+    host.findings.n--;
+}
+
 static void expect_nothing(void)
 {
     (void)chosen(0);
@@ -472,8 +486,8 @@ static void test_adopt(void **state)
     expect_one(
         FINDING_CONFLICT,
         "pool x: the configuration says Base=131073, but the account x-range-base has uid "
-        "131072; set Base=131072 or Base=auto to take its range over, or remove it ('userdel "
-        "x-range-base'), or set RangeBase= to another name");
+        "131072; set Base=131072 or Base=auto to take its range over, or set RangeBase= to another "
+        "name, or remove the account while none of its domains runs ('userdel x-range-base')");
     /* Where no such account is wanted nobody is adopted. */
     host.sections[0].accounts = 0;
     host.sections[0].range_base[0] = '\0';
@@ -578,16 +592,18 @@ static void test_adopted_where_no_range_fits(void **state)
     (void)state;
     add_section("x", 0, 100, ACCOUNTS_RANGE_BASE | ACCOUNTS_REAPER);
     for (size_t i = 0; i < ELEMENTS_OF(uids); i++) {
-        char line[128], words[128];
+        char line[128], words[256];
 
         snprintf(line, sizeof(line), "x-range-base:x:%s:100::/:\n", uids[i]);
         set_file(FILE_PASSWD, line);
         run();
         snprintf(words, sizeof(words),
-                 "pool x: the account x-range-base has uid %s, where no 100 uids can begin; remove "
-                 "it",
-                 uids[i]);
+                 "pool x: the account x-range-base has uid %s, where no 100 uids can begin; set "
+                 "RangeBase= to another name%s",
+                 uids[i], i == 0 ? "" : ", or remove the account while none of its domains runs");
         expect_one(FINDING_CONFLICT, words);
+        /* Nobody is told to remove root. */
+        assert_int_equal(!strstr(host.findings.items[0].text, "userdel"), i == 0);
         assert_int_equal(chosen(0)->fate, POOL_STUCK);
         assert_int_equal(chosen(0)->base, 0);
         assert_int_equal(chosen(0)->reaper_id, 0);
@@ -755,7 +771,17 @@ static void test_whatever_group_has_the_gid(void **state)
     expect_nothing();
     set_files("x-range-base:x:7000000:7000005::/:\n", "xen:x:7000005:\nother:x:7000000:\n");
     run();
+    /* That range was nobody's choice. */
+    expect_last(FINDING_WARNING,
+                "pool x: its range begins at 7000000, the uid of the account x-range-base that is "
+                "there already; to have another, remove the account while none of its domains "
+                "runs ('userdel x-range-base'), and");
     expect_one(FINDING_CONFLICT, "in the way of x: group other");
+    host.sections[0].base_auto = false;
+    host.sections[0].base = 7000000;
+    run();
+    expect_last(FINDING_WARNING, "('userdel x-range-base'), set Base=auto, and");
+    host.sections[0].base_auto = true;
     host.thorough = true;
     add_known("x", 7000000, 10)->gid = 7000005;
     run();

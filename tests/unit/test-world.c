@@ -149,6 +149,9 @@ static void test_users_and_groups(void **state)
     check_again(range, FINDING_DRIFT, UIDPOOL_OK);
     assert_int_equal(findings_count(&findings, FINDING_DRIFT), 3);
     expect_number(0, 0);
+    /* A pool that is there has no choice of a range. */
+    for (size_t i = 0; i < findings.n; i++)
+        assert_null(strstr(findings.items[i].text, "another range"));
 
     /* Nobody is `own`; and a name that begins like it is another. */
     write_text("/etc/passwd", "root:x:0:0::/:\nmine2:x:2113929216:0::/:\nmin:x:2113929217:0::/:\n");
@@ -268,6 +271,12 @@ static void test_ranges_of_others(void **state)
     expect(FINDING_WARNING, "kubelet");
     expect(FINDING_WARNING, "SUB_UID_MIN");
     expect(FINDING_WARNING, "see that others are taken there");
+    /* Of a pool that is there it was told once. */
+    findings_clear(&findings);
+    check_again((struct uid_range){200000, 32752}, FINDING_DRIFT, UIDPOOL_OK);
+    assert_int_equal(findings.n, 0);
+    check_again((struct uid_range){61000, 1000}, FINDING_DRIFT, UIDPOOL_OK);
+    expect(FINDING_DRIFT, "belong to Debian, reserved; see that nobody gets one of them");
 }
 
 /* What useradd hands out as a uid no guard keeps off; what it grants, one does. */

@@ -120,6 +120,9 @@ static enum uidpool_status make_plan(struct provision *v, struct problem *p)
     enum uidpool_status status = make_choices(v, p);
     int r;
 
+    /* Who forgot to link a profile would see nothing at all. */
+    if (v->settings.n == 0)
+        say(v, "the configuration has no section [pool NAME]; see uidpool.conf(5)");
     if (status == UIDPOOL_OK && v->ask)
         status = v->ask(v, p);
     if (status != UIDPOOL_OK)
@@ -349,6 +352,8 @@ static enum uidpool_status failed(enum uidpool_status status, struct problem *p,
 {
     struct problem why = *p;
 
+    if (strstr(why.text, words))
+        return status;
     return problem_set(p, status, "%s; %s", why.text, words);
 }
 

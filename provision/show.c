@@ -283,14 +283,17 @@ static json_t *json_pools(const struct choices *choices)
 
     for (size_t i = 0; array && i < choices->n; i++) {
         const struct chosen_pool *pool = &choices->pools[i];
-        bool has_range = pool->base != 0;
+        const struct pool_settings *settings = pool->settings;
+        /* What a section says of a retired pool does nothing. */
+        const struct uidpool_pool *retired = pool->fate == POOL_RETIRED ? pool->known : NULL;
+        bool has_gid =
+            pool->base != 0 && !(retired ? retired->group_per_uid : settings->group_per_uid);
 
-        if (!append(array,
-                    json_pack("{s:s, s:o, s:I, s:o, s:s}", "name", pool->settings->name, "base",
-                              json_id(has_range, pool->base), "size",
-                              (json_int_t)pool->settings->size, "gid",
-                              json_id(has_range && !pool->settings->group_per_uid, pool->gid),
-                              "state", fates[pool->fate])))
+        if (!append(array, json_pack("{s:s, s:o, s:I, s:o, s:s}", "name", settings->name, "base",
+                                     json_id(pool->base != 0, pool->base), "size",
+                                     (json_int_t)(retired ? retired->size : settings->size), "gid",
+                                     json_id(has_gid, retired ? retired->gid : pool->gid), "state",
+                                     fates[pool->fate])))
             return NULL;
     }
     return take_ptr(array);

@@ -9,12 +9,18 @@ struct asking {
     bool later; /* its pool is not there yet */
 };
 
-/* The plan would say it too, but with the advice to remove the other: here the name is a choice. */
+/* The plan would say it too, but with the advice to remove the other: here name and uid are a
+ * choice. */
 static enum uidpool_status check_files(const struct provision *v, const struct user_request *r,
                                        struct problem *p)
 {
-    const struct entry *user = table_by_name(&v->files.tables[FILE_PASSWD], r->name);
+    const struct account_table *users = &v->files.tables[FILE_PASSWD];
+    const struct entry *user = table_by_name(users, r->name), *other = table_by_id(users, r->uid);
 
+    if (!user && other)
+        return problem_set(p, UIDPOOL_CONFLICT,
+                           "uid %u is the user %.*s's already; take another with --uid", r->uid,
+                           (int)other->name_length, other->name);
     if (!user || user->id == r->uid)
         return UIDPOOL_OK;
     return problem_set(p, UIDPOOL_CONFLICT,
@@ -106,8 +112,13 @@ static enum uidpool_status run(struct provision *v, const char *verb, const stru
         status = look_and_carry_out(v, p);
     }
     v->userdata = NULL;
-    if (status != UIDPOOL_OK)
-        return verbs_refused(verbs_showing(v, verb, o), status);
+    if (status != UIDPOOL_OK) {
+        struct showing showing = verbs_showing(v, verb, o);
+
+        /* Whoever takes what is printed for UID:GID gets that or nothing. */
+        showing.quiet = true;
+        return verbs_refused(showing, status);
+    }
     if (r == 0)
         r = show_findings(&v->findings);
     if (r == 0)

@@ -224,6 +224,14 @@ class Root(TreeCase):
             looked = self.exits(0, self.tree.run(f"--config={config}", verb))
             self.assertEqual((looked.stdout, looked.stderr), ("", ""))
 
+    def test_no_pool_at_all(self):
+        """No error, for a package's script; but somebody may have forgotten a link."""
+        for args in (["plan"], ["apply"], ["check"]):
+            quiet = self.exits(0, self.tree.run(*args))
+            self.assertEqual((quiet.stdout, quiet.stderr), ("", ""))
+            loud = self.exits(0, self.tree.run("-v", *args))
+            self.assertIn("no section [pool NAME]; see uidpool.conf(5)", loud.stderr)
+
     def test_apply_prints_what_plan_did(self):
         config = self.profile("libxl.conf")
         planned = self.exits(10, self.tree.run(f"--config={config}", "plan"))
@@ -286,6 +294,11 @@ class Root(TreeCase):
         taken = self.exits(4, self.tree.run(config, "user", "add", "alice"))
         self.assertIn("another name", taken.stderr)
         self.assertNotIn("userdel", taken.stderr)
+        # So it is with the uid; and what was removed beside is not printed in place of one.
+        self.tree.write("passwd.lock", "")
+        taken = self.exits(4, self.tree.run(config, "user", "add", "tpm2", f"--uid={uid}"))
+        self.assertIn("take another with --uid", taken.stderr)
+        self.assertEqual(taken.stdout, "")
 
     def test_retire(self):
         config = f"--config={self.profile('vmm.conf')}"
@@ -301,6 +314,15 @@ class Root(TreeCase):
         applied = self.exits(0, self.tree.run(config, "apply"))
         self.assertEqual(applied.stdout, "")
         self.assertIn("vmm is retired", applied.stderr)
+        with open(f"{self.dir}/config/uidpool.conf", "w", encoding="ascii") as file:
+            file.write("[pool xen]\nSize=50\nBase=2114060288\n")
+        self.exits(0, self.tree.run(config, "-q", "apply"))
+        self.exits(0, self.tree.run(config, "-q", "retire", "xen"))
+        with open(f"{self.dir}/config/uidpool.conf", "w", encoding="ascii") as file:
+            file.write("[pool xen]\nSize=60\n")
+        pools = json.loads(self.exits(0, self.tree.run(config, "--json", "plan")).stdout)["pools"]
+        self.assertIn({"name": "xen", "base": 2114060288, "size": 50, "gid": 2114060288,
+                       "state": "retired"}, pools)
 
     def test_what_was_begun_is_not_retired(self):
         config = f"--config={self.profile('vmm.conf')}"

@@ -186,8 +186,10 @@ static enum uidpool_status check_directory(const struct atomicfile *a, struct pr
                              a->directory);
     attribute = find_chattr(a->fd);
     if (attribute)
-        return problem_errno(p, -EPERM, "cannot replace files of %s; chattr -%c %s", a->directory,
-                             attribute, a->directory);
+        return problem_set(p, UIDPOOL_NOT_PERMITTED,
+                           "cannot replace files of %s, which has the attribute '%c'; first run "
+                           "'chattr -%c %s'",
+                           a->directory, attribute, attribute, a->directory);
     return UIDPOOL_OK;
 }
 
@@ -222,8 +224,10 @@ static enum uidpool_status check_target(const struct atomicfile *a, const char *
                              a->directory, name);
     attribute = find_chattr(fd);
     if (attribute)
-        return problem_errno(p, -EPERM, "cannot replace %s/%s; chattr -%c %s/%s", a->directory,
-                             name, attribute, a->directory, name);
+        return problem_set(p, UIDPOOL_NOT_PERMITTED,
+                           "cannot replace %s/%s, which has the attribute '%c'; first run 'chattr "
+                           "-%c %s/%s'",
+                           a->directory, name, attribute, attribute, a->directory, name);
     return UIDPOOL_OK;
 }
 

@@ -232,14 +232,36 @@ static enum uidpool_status lock_pwd(const struct account_lock *l,
     return r < 0 ? problem_errno(p, r, "cannot lock " PWD_LOCK) : UIDPOOL_OK;
 }
 
+/* The kernel refused root: `path` is most likely immutable. */
+static enum uidpool_status refuse_attribute(const char *what, const char *name, const char *path,
+                                            struct problem *p)
+{
+    return problem_set(p, UIDPOOL_NOT_PERMITTED,
+                       "cannot %s " FILES_DIRECTORY "/%s: Operation not permitted; 'lsattr -d %s' "
+                       "tells if that is immutable, and 'chattr -i %s' ends it",
+                       what, name, path, path);
+}
+
+/* Either the kernel refused, or we do. */
+static enum uidpool_status refuse_pwd_lock(struct problem *p)
+{
+    struct stat st;
+
+    if (lstat(PWD_LOCK, &st) < 0)
+        return refuse_attribute("make", ".pwd.lock", FILES_DIRECTORY, p);
+    if (S_ISREG(st.st_mode) && st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)))
+        return refuse_attribute("open", ".pwd.lock", PWD_LOCK, p);
+    return problem_set(p, UIDPOOL_NOT_PERMITTED,
+                       "cannot lock " PWD_LOCK ", which has to be a regular file of root's that "
+                       "nobody else may write; look at it, and remove it");
+}
+
 static enum uidpool_status open_pwd_lock(int *ret, struct problem *p)
 {
     int fd = lockfile_open(PWD_LOCK);
 
     if (fd == -EPERM)
-        return problem_errno(p, fd,
-                             "cannot lock " PWD_LOCK ", which has to be a regular file of root's "
-                             "that nobody else may write");
+        return refuse_pwd_lock(p);
     if (fd < 0)
         return problem_errno(p, fd, "cannot lock " PWD_LOCK);
     *ret = fd;
@@ -415,6 +437,8 @@ static enum uidpool_status lock_files(struct account_lock *l, struct patience *w
     int r;
 
     r = make_file(l);
+    if (r == -EPERM)
+        return refuse_attribute("make", l->file_name, FILES_DIRECTORY, p);
     if (r < 0)
         return problem_errno(p, r, "cannot lock the account files with " FILES_DIRECTORY "/%s",
                              l->file_name);

@@ -155,7 +155,8 @@ class Faults(TreeCase):
         self.tree = Tree(tempfile.mkdtemp(prefix="uidpool-test-", dir=support.BUILD))
         self.addCleanup(shutil.rmtree, self.tree.path)
         self.fill()
-        for attribute, name in (("i", "passwd"), ("a", "shadow"), ("i", "gshadow"), ("i", "")):
+        for attribute, name in (("i", "passwd"), ("a", "shadow"), ("i", "gshadow"), ("i", ""),
+                                ("i", ".pwd.lock")):
             with self.subTest(name):
                 path = self.tree.etc(name)
                 run = subprocess.run(["chattr", "+" + attribute, path], capture_output=True,
@@ -163,7 +164,7 @@ class Faults(TreeCase):
                 if run.returncode:
                     self.skipTest(run.stderr.strip())
                 try:
-                    self.refuses(f"/etc/{name}".rstrip("/"))
+                    self.refuses(f"/etc/{name}".rstrip("/"), f"chattr -{attribute}")
                 finally:
                     subprocess.run(["chattr", "-" + attribute, path], check=True)
         self.goes_on()

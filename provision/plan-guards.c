@@ -68,6 +68,36 @@ static void check_grants(struct planning *p, enum account_file file)
     }
 }
 
+/* Does a pool that somebody knows have some of these ids? */
+static bool is_known(const struct planning *p, struct uid_range range)
+{
+    for (size_t i = 0; i < p->roster->n_guards; i++) {
+        struct uid_range guard = p->roster->guards[i].range;
+
+        if (uid_ranges_overlap(guard.first, guard.count, range.first, range.count))
+            return true;
+    }
+    return state_overlap(p->state, range) != NULL;
+}
+
+/* Guards are written when the ledger has the pool, so one of no pool tells that the ledger was lost
+ * and made anew. */
+static void tell_of_lost_pools(struct planning *p)
+{
+    const struct account_table *t = planning_table(p, FILE_SUBUID);
+
+    for (size_t i = 0; i < t->n; i++) {
+        const struct entry *e = &t->entries[i];
+
+        if (entry_is_guard(e) && !is_known(p, (struct uid_range){e->id, e->count}))
+            findings_add(p->findings, FINDING_WARNING,
+                         "%s, line %u: a guard over %u ids from %u on, but the ledger has no such "
+                         "pool; if it was lost, see uidpool-provision(8), 'When the ledger is "
+                         "lost', and else remove that line",
+                         account_file_path(FILE_SUBUID), e->line + 1, e->count, e->id);
+    }
+}
+
 void plan_guards(struct planning *p)
 {
     static const enum account_file files[] = {FILE_SUBUID, FILE_SUBGID};
@@ -79,4 +109,5 @@ void plan_guards(struct planning *p)
             plan_guard(p, files[f], p->roster->guards[i].range);
         check_grants(p, files[f]);
     }
+    tell_of_lost_pools(p);
 }

@@ -4,6 +4,7 @@
 mends, which it refuses, and that a refusal changes nothing."""
 import contextlib
 import os
+import shutil
 import sqlite3
 
 import provision
@@ -114,6 +115,20 @@ class Refused(LedgerCase):
         self.assertNotIn("/etc/", run.stdout)
         self.exits(0, self.tree.run("apply"))
         self.assertEqual(self.pools(), [("xen", FIRST, 32752, 0, 0)])
+        self.is_done()
+
+    def test_one_that_was_lost_with_its_lock(self):
+        """Then the guard is all that remembers the pool."""
+        self.tree.write("uidpool/uidpool.conf", "[pool vmm]\nSize=65536\n")
+        self.exits(0, self.tree.run("apply"))
+        self.is_done()
+        shutil.rmtree(os.path.dirname(self.ledger))
+        run = self.exits(10, self.tree.run("plan"))
+        self.assertIn(f"a guard over 65536 ids from {FIRST} on, but the ledger has no such pool",
+                      run.stderr)
+        # As the manual says.
+        self.tree.write("uidpool/uidpool.conf", f"[pool vmm]\nSize=65536\nBase={FIRST}\n")
+        self.exits(0, self.tree.run("apply"))
         self.is_done()
 
     def test_no_place_for_it(self):

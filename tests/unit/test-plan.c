@@ -518,7 +518,6 @@ static void test_guards(void **state)
         {"alice:2114650112:4\n", "alice:2114650112:4\n~uidpool:2114650112:4\n"},
         {"~uidpool2:2114650112:4\n", "~uidpool2:2114650112:4\n~uidpool:2114650112:4\n"},
         {"~uidpool:2114650112\n", "~uidpool:2114650112\n~uidpool:2114650112:4\n"},
-        {"~uidpool:7:4\n", "~uidpool:7:4\n~uidpool:2114650112:4\n"},
     };
 
     (void)state;
@@ -539,6 +538,25 @@ static void test_guards(void **state)
         if (o.plan.drafts[file].n_replaced > 0)
             assert_string_equal(o.plan.drafts[file].replaced[0].why, "the pool has another size");
     }
+}
+
+/* The ledger was lost, and the pool gets another range; or another pool is there. */
+static void test_a_guard_of_no_pool(void **state)
+{
+    _cleanup_(scene_clear) struct scene s = {0};
+    _cleanup_(outcome_clear) struct outcome o = {0};
+
+    (void)state;
+    scene_begin(&s);
+    scene_pool(&s, 0, 4);
+    scene_set(&s, FILE_SUBUID, "alice:100000:65536\n~uidpool:7000000:9\n");
+    scene_set(&s, FILE_SUBGID, "~uidpool:7000000:9\n");
+    o = scene_plan(&s);
+    assert_finding(&o, FINDING_WARNING,
+                   "/etc/subuid, line 2: a guard over 9 ids from 7000000 on, but the ledger has no "
+                   "such pool; if it was lost, see uidpool-provision(8), 'When the ledger is "
+                   "lost', and else remove that line");
+    assert_text(&o, FILE_SUBUID, "alice:100000:65536\n~uidpool:7000000:9\n~uidpool:2114650112:4\n");
 }
 
 static void test_grants_to_our_accounts(void **state)
@@ -1087,6 +1105,7 @@ int main(void)
         cmocka_unit_test(test_any_group_with_the_gid_will_do),
         cmocka_unit_test(test_a_user_with_another_group_needs_none),
         cmocka_unit_test(test_guards),
+        cmocka_unit_test(test_a_guard_of_no_pool),
         cmocka_unit_test(test_grants_to_our_accounts),
         cmocka_unit_test(test_users_without_a_password),
         cmocka_unit_test(test_groups_without_gshadow),

@@ -900,7 +900,8 @@ static void test_chattr(void **state)
     } cases[] = {
         {"shadow", FS_IMMUTABLE_FL, "shadow, which has the attribute 'i'; first run 'chattr -i /"},
         {"shadow", FS_APPEND_FL, "shadow, which has the attribute 'a'; first run 'chattr -a /"},
-        {"shadow-", FS_IMMUTABLE_FL, "shadow-, which has the attribute 'i'; first run 'chattr -i /"},
+        {"shadow-", FS_IMMUTABLE_FL,
+         "shadow-, which has the attribute 'i'; first run 'chattr -i /"},
         {"shadow-", FS_APPEND_FL, "shadow-, which has the attribute 'a'; first run 'chattr -a /"},
         {"", FS_IMMUTABLE_FL, "chattr -i "},
         {"", FS_APPEND_FL, "chattr -a "},

@@ -7,6 +7,7 @@ set -u
 
 build=$1
 bin=$build/allocator/cli/uidpool
+provision=$build/provision/uidpool-provision
 
 die() {
     printf 'demo: %s\n' "$*" >&2
@@ -14,6 +15,7 @@ die() {
 }
 
 [ -x "$bin" ] || die "$bin is not built"
+[ -x "$provision" ] || die "$provision is not built"
 [ $$ = 1 ] || [ "${UIDPOOL_TEST_NAMESPACE-}" = 1 ] ||
     die "this kills processes: start it in a PID namespace of its own, as './quickstart demo' does"
 mount -t tmpfs -o mode=1777 tmpfs /tmp || die "cannot mount a throw-away /tmp"
@@ -38,7 +40,20 @@ run() {
     shift
     printf '\n   $ uidpool %s\n' "$*"
     "$bin" --ledger="$dir/ledger.db" --config="$dir/config" "$@" >"$dir/out" 2>"$dir/err"
-    got=$?
+    judge $?
+}
+
+# The same with uidpool-provision, on the system in $dir/image.
+provision() {
+    want=$1
+    shift
+    printf '\n   $ uidpool-provision --root=image %s\n' "$*"
+    "$provision" --root="$dir/image" "$@" >"$dir/out" 2>"$dir/err"
+    judge $?
+}
+
+judge() {
+    got=$1
     sed 's/^/     /' "$dir/out" "$dir/err"
     [ "$got" = "$want" ] || die "step $step: that exited with $got, not with $want"
     [ "$want" = 0 ] || note "(exit status $got)"
@@ -161,5 +176,37 @@ run 0 who "$uid"
 
 say "The ledger agrees with itself."
 run 0 ledger check
+
+# A system of which nothing runs: a few account files, and libxl's profile linked as an
+# administrator would do it.
+make_image() {
+    profiles=$dir/image/usr/share/uidpool/pools.d
+    mkdir -p "$dir/image/var/lib" "$dir/image/etc/uidpool/uidpool.conf.d" "$profiles"
+    cp "$(dirname "$0")/../data/pools.d/libxl.conf" "$profiles"
+    ln -s /usr/share/uidpool/pools.d/libxl.conf "$dir/image/etc/uidpool/uidpool.conf.d/"
+    cd "$dir/image/etc" || die "there is no image"
+    printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1000::/home/alice:/bin/sh >passwd
+    printf '%s\n' 'root:*:20000:0:99999:7:::' 'alice:!:20000:0:99999:7:::' >shadow
+    printf '%s\n' root:x:0: alice:x:1000: >group
+    printf '%s\n' 'root:*::' 'alice:!::' >gshadow
+    echo alice:100000:65536 | tee subuid >subgid
+}
+
+say "Where do pools come from? A package's postinst runs one command, also on an image without a
+   /proc: pool, accounts and guards against useradd, all of it or nothing."
+(make_image) || die "step $step: cannot make an image"
+provision 0 apply
+says '+xen-qemuuser-range-base:x:2113929216:'
+says '+pool xen-qemuuser: uids 2113929216 to 2113961967'
+
+say "Here a useradd was killed in the middle: bob has no line in shadow, no group, and its lock is there.
+   useradd itself would never mend that. The next run does; then there is nothing to do."
+echo bob:x:1001:1001::/home/bob:/bin/sh >>"$dir/image/etc/passwd"
+: >"$dir/image/etc/passwd.lock"
+provision 10 check
+provision 0 --quiet apply
+provision 0 check
+[ ! -s "$dir/out" ] || die "step $step: something is left to be done"
+grep -q '^bob:!\*:' "$dir/image/etc/shadow" || die "step $step: bob has no line in shadow"
 
 printf '\nAll %d steps did what they say.\n' "$step"

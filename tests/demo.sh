@@ -199,8 +199,8 @@ provision 0 apply
 says '+xen-qemuuser-range-base:x:2113929216:'
 says '+pool xen-qemuuser: uids 2113929216 to 2113961967'
 
-say "Here a useradd was killed in the middle: bob has no line in shadow, no group, and its lock is there.
-   useradd itself would never mend that. The next run does; then there is nothing to do."
+say "Here a useradd was killed in the middle: bob has no line in shadow and no group, and there is
+   its lock. useradd itself would never mend that. The next run does, and then all is well."
 echo bob:x:1001:1001::/home/bob:/bin/sh >>"$dir/image/etc/passwd"
 : >"$dir/image/etc/passwd.lock"
 provision 10 check

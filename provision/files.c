@@ -186,8 +186,9 @@ enum uidpool_status files_read(struct account_files *ret, struct problem *p)
     _cleanup_(files_clear) struct account_files files = {0};
     enum uidpool_status status = UIDPOOL_OK;
 
-    for (enum account_file file = 0; file < ACCOUNT_FILES && status == UIDPOOL_OK; file++)
-        status = read_file(file, &files.tables[file], p);
+    /* From the last to the first: where all are missing it is not for grpconv to make one. */
+    for (size_t i = ACCOUNT_FILES; i > 0 && status == UIDPOOL_OK; i--)
+        status = read_file((enum account_file)(i - 1), &files.tables[i - 1], p);
     if (status == UIDPOOL_OK)
         status = check_empty(&files, FILE_PASSWD, FILE_SHADOW, "pwconv", p);
     if (status == UIDPOOL_OK)

@@ -9,15 +9,17 @@
 
 #include "provision/lines.h"
 
-/* In the order in which they are replaced: a user whose group or password is still missing cannot
- * log in, so passwd and shadow come behind (systemd, src/sysusers/sysusers.c). */
+/* In the order in which they are replaced: what locks a group or a user stands there before the
+ * group or the user does. So a password that waits in shadow for a name of ours opens nothing at
+ * any moment. systemd-sysusers renames shadow last: without a line there nobody can log in, but
+ * there may be one from before. */
 enum account_file {
     FILE_SUBUID,
     FILE_SUBGID,
-    FILE_GROUP,
     FILE_GSHADOW,
-    FILE_PASSWD,
+    FILE_GROUP,
     FILE_SHADOW,
+    FILE_PASSWD,
     ACCOUNT_FILES,
 };
 

@@ -5,9 +5,7 @@
  *
  * What a line becomes, and whether one is added, is decided by rules without a memory: it follows
  * from what the plan makes of the other files, never from what they were before. So a run that was
- * cut off between any two files is carried on to the same bytes. The one exception is
- * mend_user(): a user is torn as long as shadow does not know him, and so shadow has to be
- * replaced behind group and gshadow, as enum account_file has it.
+ * cut off is carried on to the same bytes, whichever of the files it had replaced.
  */
 #ifndef PROVISION_PLANNING_H
 #define PROVISION_PLANNING_H

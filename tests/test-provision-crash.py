@@ -184,6 +184,16 @@ class Apply(Sweep):
                 return f"{name} is torn"
         return None
 
+    def closed(self, tree):
+        """At no moment is there an account of ours that a password opens."""
+        for names, passwords in (("passwd", "shadow"), ("group", "gshadow")):
+            locked = {fields[0] for fields in parse(tree.read(passwords)) if fields[1][:1] in "!*"}
+            ours = {fields[0] for fields in parse(tree.read(names))} - \
+                {fields[0] for fields in parse(self.before[names])}
+            if not ours <= locked:
+                return f"{names} has {ours - locked}, which {passwords} does not lock"
+        return None
+
     def mended(self, tree):
         """One more run."""
         run = tree.run(*self.args)
@@ -206,7 +216,7 @@ class Apply(Sweep):
         run = self.inject(point, tree, tree.command(*self.args))
         if run.returncode != -9:
             return f"was not killed: exit {run.returncode}: {run.stderr}"
-        return self.whole(tree) or self.mended(tree)
+        return self.whole(tree) or self.closed(tree) or self.mended(tree)
 
     def check_error(self, point, tree):
         tree.restore(self.saved[tree])
@@ -245,6 +255,14 @@ class Apply(Sweep):
         self.sweep()
 
     def test_account_per_domid(self):
+        self.begin(self.config(DOMIDS), "apply")
+        self.sweep(error=False)
+
+    def test_passwords_that_wait(self):
+        """Of accounts that were there once."""
+        for tree in self.trees:
+            tree.write("shadow", tree.read("shadow") + b"xen-domid1:$y$secret:19700::::::\n")
+            tree.write("gshadow", tree.read("gshadow") + b"xen-domid2:$6$secret::alice\n")
         self.begin(self.config(DOMIDS), "apply")
         self.sweep(error=False)
 

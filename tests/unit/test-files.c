@@ -66,7 +66,7 @@ static bool entry_is(const struct entry *e, const char *name)
 
 static void test_names(void **state)
 {
-    static const char *const names[] = {"subuid", "subgid", "group", "gshadow", "passwd", "shadow"};
+    static const char *const names[] = {"subuid", "subgid", "gshadow", "group", "shadow", "passwd"};
     char path[32];
 
     (void)state;
@@ -565,7 +565,10 @@ static void test_read_missing(void **state)
     expect_read(UIDPOOL_FAILED, "/etc/shadow is missing; run pwconv");
     assert_int_equal(unlink("/etc/passwd"), 0);
     expect_read(UIDPOOL_FAILED, "/etc/passwd is missing; restore it from /etc/passwd-");
+    write_text("/etc/passwd", "root::0:0::/:\n");
+    write_text("/etc/shadow", "");
     assert_int_equal(unlink("/etc/group"), 0);
+    assert_int_equal(unlink("/etc/gshadow"), 0);
     expect_read(UIDPOOL_FAILED, "/etc/group is missing; restore it from /etc/group-");
 }
 

@@ -9,7 +9,7 @@
  *   - planning again behind it finds nothing to do;
  *   - planning again when some of the files have been replaced, and the ledger knows the intent
  *     alone, comes to the same bytes: after any number of files in their order, and after any other
- *     choice of them too, as long as shadow does not come before group.
+ *     choice of them too.
  *
  * The last two hold for files with any bytes in them that can be read at all.
  *
@@ -142,7 +142,7 @@ static void put_odd(struct host *h, const struct roster *r)
             ANY_OF("", "# comment", "  ", "half:x", " blank:x:7:7:::", ":x:0:0:::", "-bob1", "bob1",
                    "~uidpool"));
     if (one_in(100) && r->n_users > 0)
-        put(h, (enum account_file)(FILE_GROUP + roll(4)), "%s:x", r->users[0].name);
+        put(h, (enum account_file)(FILE_SUBGID + 1 + roll(4)), "%s:x", r->users[0].name);
 }
 
 /* Ours, as they are wanted, or nearly. */
@@ -249,11 +249,11 @@ static void make_files(struct scene *s)
     put_ours(h, &r);
     put_guards(h, &r);
     for (enum account_file file = FILE_SUBUID; file < ACCOUNT_FILES; file++) {
-        if (file >= FILE_GROUP)
+        if (file > FILE_SUBGID)
             drop_twins(&h->files[file]);
         if (one_in(2))
             shuffle(&h->files[file]);
-        if (nis && file >= FILE_GROUP)
+        if (nis && file > FILE_SUBGID)
             put(h, file, "%s", ANY_OF("+", "+::::::", "-nobody\n+"));
         free(s->text[file]);
         s->text[file] = file <= FILE_SUBGID && one_in(4) ? NULL : join(&h->files[file]);
@@ -601,8 +601,8 @@ static bool is_ours(const struct outcome *o, enum account_file file, const char 
     (void)field(line, 0, name);
     if (file <= FILE_SUBGID)
         return strcmp(name, "~uidpool") == 0;
-    return file >= FILE_PASSWD ? wanted_user(&o->roster, name) != NULL
-                               : wanted_group(&o->roster, name) != NULL;
+    return file == FILE_PASSWD || file == FILE_SHADOW ? wanted_user(&o->roster, name) != NULL
+                                                      : wanted_group(&o->roster, name) != NULL;
 }
 
 /* Lines of others stand as they stood; what is new stands in one place, before the NIS lines. */
@@ -747,8 +747,6 @@ static void check_scene(const struct scene *s, bool plain, struct seen *seen)
     for (unsigned i = 0; i < 8; i++) {
         unsigned written = roll(1u << ACCOUNT_FILES);
 
-        if (made > 0 && (written & 1u << FILE_SHADOW) && !(written & 1u << FILE_GROUP))
-            continue;
         check_torn(s, &whole, written, one_in(2));
         seen->mixed++;
     }

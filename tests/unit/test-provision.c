@@ -316,19 +316,19 @@ static void expect_writable_ledger(void)
 static const char provisioned[] =
     "== subuid\nalice:100000:65536\n~uidpool:2113929216:32752\n"
     "== subgid\nalice:100000:65536\n~uidpool:2113929216:32752\n"
+    "== gshadow\nroot:*::\nshadow:*::\nalice:!::\n"
+    "xen-qemuuser-range-base:!*::\nxen-qemuuser-shared:!*::\nxen-qemuuser-reaper:!*::\n"
     "== group\nroot:x:0:\nshadow:x:42:\nalice:x:1000:\n"
     "xen-qemuuser-range-base:x:2113929216:\nxen-qemuuser-shared:x:999:\n"
     "xen-qemuuser-reaper:x:998:\n+:::\n"
-    "== gshadow\nroot:*::\nshadow:*::\nalice:!::\n"
-    "xen-qemuuser-range-base:!*::\nxen-qemuuser-shared:!*::\nxen-qemuuser-reaper:!*::\n"
+    "== shadow\nroot:*:19000:0:99999:7:::\nalice:!:19000:0:99999:7:::\n"
+    "xen-qemuuser-range-base:!*:::::::\nxen-qemuuser-shared:!*:::::::\n"
+    "xen-qemuuser-reaper:!*:::::::\n"
     "== passwd\nroot:x:0:0:root:/root:/bin/bash\n# kept\nalice:x:1000:1000::/home/a:/bin/bash\n"
     "xen-qemuuser-range-base:x:2113929216:2113929216:uidpool range base:/nonexistent:"
     "/usr/sbin/nologin\n"
     "xen-qemuuser-shared:x:999:999:uidpool shared:/nonexistent:/usr/sbin/nologin\n"
-    "xen-qemuuser-reaper:x:998:998:uidpool reaper:/nonexistent:/usr/sbin/nologin\n+::::::\n"
-    "== shadow\nroot:*:19000:0:99999:7:::\nalice:!:19000:0:99999:7:::\n"
-    "xen-qemuuser-range-base:!*:::::::\nxen-qemuuser-shared:!*:::::::\n"
-    "xen-qemuuser-reaper:!*:::::::\n";
+    "xen-qemuuser-reaper:x:998:998:uidpool reaper:/nonexistent:/usr/sbin/nologin\n+::::::\n";
 
 static void expect_host(const char *text)
 {

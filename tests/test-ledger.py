@@ -775,6 +775,25 @@ class Accounts(RuleCase):
                 self.l.lease(uid, name=name)
         self.free_is_right()
 
+    def test_stays_while_it_is_leased(self):
+        for number, state in enumerate(("adding", "present")):
+            uid, name = BASE + number, f"n{number}"
+            sql = f"UPDATE account SET state = 'removing' WHERE uid = {uid}"
+            self.l.reserve(uid, name)
+            self.l.lease(uid, name=name)
+            self.l.run(self.insert(uid=uid, name=f"'{name}'"))
+            if state != "adding":
+                self.l.run(f"UPDATE account SET state = 'present' WHERE uid = {uid}")
+            self.refused(sql, "is leased")
+            self.l.step(uid, "revoking")
+            self.refused(sql, "is leased")
+            self.l.step(uid, "quarantined", self.l.prove(uid), self.l.now + 60 * 10**6)
+            self.l.run(sql)
+        # A hold is nobody's use.
+        self.l.add_account(BASE + 5, "alice")
+        self.l.lease(BASE + 5, state="held")
+        self.l.run("UPDATE account SET state = 'removing' WHERE name = 'alice'")
+
 
 class Upgrade(unittest.TestCase):
     """Each step on a ledger of the step before that is in use."""

@@ -9,7 +9,8 @@
 --   6. Whatever changes in a pool but its `next`, history says what it was and what it is.
 --   7. An account has a uid that is reserved for its name alone. It moves along its edges and no
 --      others, and it is never deleted, nor is its reservation: files may carry its uid.
---   8. An account's uid is leased only while the account is there to be used.
+--   8. A lease of an account's uid begins only while the account is there to be used, and ends before
+--      the account is removed.
 
 ALTER TABLE pool ADD COLUMN provisioning INTEGER NOT NULL DEFAULT 0 CHECK (provisioning IN (0, 1));
 
@@ -106,6 +107,9 @@ BEGIN
      WHERE coalesce(OLD.state || '>' || NEW.state, '') NOT IN
            ('adding>present', 'present>removing', 'removing>removed', 'adding>removing',
             'removed>adding');
+    SELECT RAISE(ABORT, 'the account''s uid is leased, or being revoked')
+     WHERE NEW.state = 'removing'
+       AND EXISTS (SELECT 1 FROM lease WHERE uid = OLD.uid AND state IN ('leased', 'revoking'));
 END;
 
 CREATE TRIGGER account_updated AFTER UPDATE ON account

@@ -35,6 +35,8 @@ static void plan_guard(struct planning *p, enum account_file file, struct uid_ra
 /* subuid(5): the owner is a name, or a uid in digits. */
 static bool is_ours(const struct planning *p, const struct entry *e)
 {
+    const struct account_table *users = planning_table(p, FILE_PASSWD);
+    const struct entry *user;
     char owner[32];
     uint64_t uid;
 
@@ -48,6 +50,10 @@ static bool is_ours(const struct planning *p, const struct entry *e)
         return false;
     for (size_t i = 0; i < p->roster->n_guards; i++)
         if (uid_range_has(p->roster->guards[i].range, (uid_t)uid))
+            return true;
+    /* Accounts outside of every pool, or of a pool whose section is gone. */
+    for (size_t i = 0; (user = table_in_range(users, (uint32_t)uid, 1, i)); i++)
+        if (nameindex_find(&p->users, user->name, user->name_length) != NAMEINDEX_NONE)
             return true;
     return false;
 }

@@ -85,14 +85,14 @@ enum uidpool_status request_add(const struct choices *choices, const struct stat
         return status;
     if (chosen->fate == POOL_RETIRED)
         return problem_set(p, UIDPOOL_CONFLICT, "pool %s is retired", chosen->settings->name);
-    *ret_later = chosen->fate != POOL_KNOWN;
-    if (*ret_later)
-        return UIDPOOL_OK;
-    if (uid != UIDPOOL_NO_UID &&
+    if (uid != UIDPOOL_NO_UID && chosen->fate != POOL_STUCK &&
         !uid_range_has((struct uid_range){chosen->base, chosen->settings->size}, uid))
         return problem_set(p, UIDPOOL_CONFLICT, "uid %u is not in pool %s, %u to %u", uid,
                            chosen->settings->name, chosen->base,
                            chosen->base + (chosen->settings->size - 1));
+    *ret_later = chosen->fate != POOL_KNOWN;
+    if (*ret_later)
+        return UIDPOOL_OK;
     *ret = (struct user_request){
         .uid = uid,
         .gid = chosen->settings->group_per_uid ? uid : chosen->gid,

@@ -171,9 +171,11 @@ static void test_pools_to_come(void **state)
         assert_true(later);
         assert_int_equal(r.uid, 77);
     }
-    /* It would not help to make that one. */
+    /* It would not help to make that one, nor is it made for a uid that it will not have. */
     f->pools[LIBXL].fate = POOL_NEW;
     refuse_add(f, "libxl", UIDPOOL_NO_UID, UIDPOOL_CONFLICT, "range-base");
+    f->pools[PLAIN].fate = POOL_NEW;
+    refuse_add(f, "plain", BASE + SIZE, UIDPOOL_CONFLICT, "not in pool plain");
 }
 
 static void test_the_same_again(void **state)

@@ -397,6 +397,14 @@ static enum uidpool_status take_values(struct config *c, const char *path, econf
     return UIDPOOL_OK;
 }
 
+/* Whoever linked a profile and mistyped its name would have no pool, and hear nothing. */
+static bool leads_nowhere(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 /* Lay one file over what was read so far. A missing one is none. */
 static enum uidpool_status read_one(struct config *c, const char *path, struct problem *p)
 {
@@ -408,6 +416,10 @@ static enum uidpool_status read_one(struct config *c, const char *path, struct p
     int r;
 
     r = read_text(path, &text, &size);
+    if (r == -ENOENT && leads_nowhere(path))
+        return problem_set(
+            p, UIDPOOL_FAILED,
+            "%s is a symbolic link to a file that is not there; correct or remove it", path);
     if (r == 0 || r == -ENOENT)
         return UIDPOOL_OK;
     if (r == -EBADF)

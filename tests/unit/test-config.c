@@ -405,6 +405,10 @@ static void test_no_file(void **state)
     empty_root();
     assert_int_equal(symlink("uidpool.conf", place("uidpool.conf")), 0);
     refuse("a loop", "Too many levels of symbolic links");
+    empty_root();
+    put("uidpool.conf.d/a.conf", "[a]\n");
+    assert_int_equal(symlink("/nowhere/b.conf", place("uidpool.conf.d/b.conf")), 0);
+    refuse("a profile that is not there", "uidpool.conf.d/b.conf is a symbolic link to a file");
     assert_int_equal(config_read(NULL, place("missing"), &c, &p), UIDPOOL_FAILED);
     assert_null(c);
     assert_non_null(strstr(p.text, "/missing: No such file or directory"));

@@ -305,14 +305,16 @@ static void choose_gid_of(const struct chooser *ch, struct chosen_pool *c, const
     if (s->group_per_uid)
         findings_add(ch->findings, FINDING_CONFLICT,
                      "pool %s: the account %s has gid %u, but Group=per-uid makes it %u, as its "
-                     "uid; 'usermod --gid' moves it to a group of that number, or set "
+                     "uid; 'groupadd -g %u %s' and 'usermod -g %u %s' move it there, or set "
                      "Group=shared",
-                     s->name, s->range_base, user->gid, c->base);
+                     s->name, s->range_base, user->gid, c->base, c->base, s->range_base, c->base,
+                     s->range_base);
     else if (!uid_is_usable(user->gid) && user->gid != UID_NOBODY)
         findings_add(ch->findings, FINDING_CONFLICT,
                      "pool %s: the account %s has gid %u, which no device model may have; give "
-                     "it a group of its own ('usermod --gid')",
-                     s->name, s->range_base, user->gid);
+                     "it a group of its own ('groupadd -g %u %s' and 'usermod -g %u %s')",
+                     s->name, s->range_base, user->gid, c->base, s->range_base, c->base,
+                     s->range_base);
     else
         c->gid = user->gid;
 }
@@ -332,8 +334,10 @@ static void choose_gid(const struct chooser *ch, struct chosen_pool *c)
     if (user && c->gid == UID_NOBODY)
         findings_add(ch->findings, FINDING_WARNING,
                      "pool %s: the account %s is in the group of nobody (%u), so that every "
-                     "device model will be; 'usermod --gid' gives it a group of its own",
-                     s->name, s->range_base, c->gid);
+                     "device model will be; 'groupadd -g %u %s' and 'usermod -g %u %s' give it a "
+                     "group of its own",
+                     s->name, s->range_base, c->gid, c->base, s->range_base, c->base,
+                     s->range_base);
 }
 
 /*

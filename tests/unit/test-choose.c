@@ -561,13 +561,17 @@ static void test_adopted_gid(void **state)
 
     set_file(FILE_PASSWD, "x-range-base:x:131072:65534::/:\n");
     run();
-    expect_one(FINDING_WARNING, "pool x: the account x-range-base is in the group of nobody");
+    expect_one(FINDING_WARNING,
+               "pool x: the account x-range-base is in the group of nobody (65534), so that every "
+               "device model will be; 'groupadd -g 131072 x-range-base' and 'usermod -g 131072 "
+               "x-range-base' give it a group of its own");
     assert_int_equal(chosen(0)->gid, UID_NOBODY);
 
     set_file(FILE_PASSWD, "x-range-base:x:131072:0::/:\n");
     run();
     expect_one(FINDING_CONFLICT, "pool x: the account x-range-base has gid 0, which no device "
-                                 "model may have; give it a group of its own ('usermod --gid')");
+                                 "model may have; give it a group of its own ('groupadd -g 131072 "
+                                 "x-range-base' and 'usermod -g 131072 x-range-base')");
     set_file(FILE_PASSWD, "x-range-base:x:131072:4294967294::/:\n");
     run();
     expect_one(FINDING_CONFLICT, "has gid 4294967294, which");
@@ -577,8 +581,8 @@ static void test_adopted_gid(void **state)
     run();
     expect_one(FINDING_CONFLICT,
                "pool x: the account x-range-base has gid 7001, but Group=per-uid makes it 131072, "
-               "as its uid; 'usermod --gid' moves it to a group of that number, or set "
-               "Group=shared");
+               "as its uid; 'groupadd -g 131072 x-range-base' and 'usermod -g 131072 "
+               "x-range-base' move it there, or set Group=shared");
     assert_int_equal(chosen(0)->gid, 131072);
     set_file(FILE_PASSWD, "x-range-base:x:131072:131072::/:\n");
     run();

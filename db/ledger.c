@@ -200,7 +200,9 @@ static enum uidpool_status no_ledger(const struct ledger *l, int64_t mark, const
 {
     if (mark > 0)
         return lost_events(l, 0, mark, p);
-    return problem_set(p, UIDPOOL_NOT_FOUND, "%s %s; 'uidpool pool add' makes one", words, l->path);
+    return problem_set(p, UIDPOOL_NOT_FOUND,
+                       "%s %s; 'uidpool pool add' or 'uidpool-provision apply' makes one", words,
+                       l->path);
 }
 
 static enum uidpool_status check_path(struct ledger *l, struct problem *p)
@@ -213,8 +215,10 @@ static enum uidpool_status check_path(struct ledger *l, struct problem *p)
         return problem_set(p, UIDPOOL_LEDGER, "the ledger %s is not safe: %s; nothing was changed",
                            l->path, why);
     if (r == -ENOENT)
-        return problem_set(p, UIDPOOL_NOT_FOUND,
-                           "there is no ledger %s; 'uidpool pool add' makes one", l->path);
+        return problem_set(
+            p, UIDPOOL_NOT_FOUND,
+            "there is no ledger %s; 'uidpool pool add' or 'uidpool-provision apply' makes one",
+            l->path);
     if (r < 0)
         return problem_errno(p, r, "cannot look at the ledger %s", l->path);
     return UIDPOOL_OK;

@@ -106,7 +106,7 @@ static enum uidpool_status read_bytes(const char *path, int fd, char **ret, size
                                       struct problem *p)
 {
     _cleanup_free_ char *data = NULL;
-    size_t allocated = 4096;
+    size_t allocated = 4096, size = 0;
     struct stat st;
     int r;
 
@@ -117,10 +117,17 @@ static enum uidpool_status read_bytes(const char *path, int fd, char **ret, size
     if (st.st_size > 0)
         allocated = (size_t)(st.st_size < LINES_FILE_MAX ? st.st_size : LINES_FILE_MAX) + 3;
     data = malloc(allocated);
-    r = data ? read_to_end(fd, &data, allocated, ret_size) : -ENOMEM;
+    r = data ? read_to_end(fd, &data, allocated, &size) : -ENOMEM;
+    if (r == 0 && fstat(fd, &st) < 0)
+        r = -errno;
     if (r < 0)
         return problem_errno(p, r, "cannot read %s", path);
+    /* Somebody writes into it in place, and without a lock: what was read may be the half of it. A
+     * size of 0 may mean that nobody knows it. */
+    if (st.st_size > 0 && size <= LINES_FILE_MAX && (uintmax_t)st.st_size != size)
+        return problem_set(p, UIDPOOL_FAILED, "%s changed while it was read; try again", path);
     *ret = take_ptr(data);
+    *ret_size = size;
     return UIDPOOL_OK;
 }
 

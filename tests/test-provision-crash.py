@@ -308,6 +308,18 @@ class Apply(Sweep):
         self.begin(self.config(LIBXL), "apply")
         self.sweep(error=False)
 
+    def test_a_read_that_ends_too_early(self):
+        """As where somebody writes into a file in place."""
+        tree = self.trees[0]
+        config = self.config(LIBXL)
+        before = {name: tree.read(name) for name in FILES}
+        for name in FILES:
+            run = strace(["-P", tree.etc(name), "-e", "inject=read:retval=0:when=1"],
+                         tree.command(config, "apply"), tree.path + ".trace")
+            self.assertEqual(run.returncode, 1, f"{name}: {run.stdout}{run.stderr}")
+            self.assertIn(f"/etc/{name}", run.stderr)
+            self.assertEqual({name: tree.read(name) for name in FILES}, before)
+
     def test_it_sees_a_torn_file(self):
         """That the sweep can find something."""
         self.begin(self.config(LIBXL), "apply")

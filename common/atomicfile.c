@@ -328,7 +328,7 @@ static int copy_metadata(int from, const struct stat *st, int to)
     struct stat now;
     int r;
 
-    if (fgetxattr(to, ACL_ATTRIBUTE, NULL, 0) > 0 && fremovexattr(to, ACL_ATTRIBUTE) < 0)
+    if (fremovexattr(to, ACL_ATTRIBUTE) < 0 && errno != ENODATA && errno != EOPNOTSUPP)
         return -errno;
     if (fstat(to, &now) < 0)
         return -errno;

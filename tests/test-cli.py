@@ -305,10 +305,10 @@ class Provisioned(LedgerCase):
         self.refused("lease", "--name=web", says="uidpool-provision user add web")
         write_ledger(self.u.ledger, "UPDATE account SET state = 'present'")
         self.assertEqual(self.run_ok("lease", "--name=web").stdout, f"{uid}:{BASE}\n")
-        write_ledger(self.u.ledger, "UPDATE account SET state = 'removing'",
-                     "UPDATE account SET state = 'removed'")
         self.run_ok("lease", "--name=web")  # the same again
         self.run_ok("release", "--name=web")
+        write_ledger(self.u.ledger, "UPDATE account SET state = 'removing'",
+                     "UPDATE account SET state = 'removed'")
         self.refused("unreserve", "web", says="uidpool-provision user remove web")
         self.run_ok("recover")
         self.refused("lease", "--name=web", says="uidpool-provision user add web")

@@ -8,11 +8,21 @@
 #include "common/range.h"
 #include "db/ledger.h"
 
+#include <systemd/sd-event.h>
+
 struct census;
+struct committer;
+struct granter;
+struct revoker;
 
 struct allocator {
     struct ledger *ledger;
     struct census *census;
+    /* The loop, and what works on it: none until allocator_attach(). */
+    sd_event *event;
+    struct committer *committer;
+    struct revoker *revoker;
+    struct granter *granter;
     const char *const *places; /* where to look for residue besides the usual, or NULL */
     void (*progress)(const char *text, void *userdata); /* or NULL */
     void *progress_userdata;
@@ -20,6 +30,25 @@ struct allocator {
     struct uidpool_survivor *survivors;
     size_t n_survivors;
 };
+
+/*
+ * Make the committer, the revoker and the granter, on the loop of whoever has one, or with NULL on
+ * a private one, which stays as long as the allocator. The ledger must be open for writing, and
+ * open until allocator_detach(). Does nothing when it was done before. 0 or a negative errno.
+ */
+int allocator_attach(struct allocator *a, sd_event *event);
+/* Drop the jobs that are not done, and all that was made. Before the ledger is closed. */
+void allocator_detach(struct allocator *a);
+
+/* What a lease's or a revocation's job came to. All of it belongs to the job and is gone when the
+ * function returns; `problem->status` says whether it is done, `lease` is what it is about. */
+struct outcome {
+    const struct uidpool_lease *lease;
+    const struct problem *problem;
+    const struct uidpool_survivor *survivors; /* of UIDPOOL_NOT_PROVEN */
+    size_t n_survivors;
+};
+typedef void (*outcome_fn)(const struct outcome *outcome, void *userdata);
 
 /* Say it, at most once a second. */
 void allocator_progress(struct allocator *a, const char *format, ...)

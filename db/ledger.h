@@ -76,6 +76,10 @@ enum uidpool_status ledger_begin(struct ledger *l, struct problem *p);
 enum uidpool_status ledger_begin_read(struct ledger *l, struct problem *p);
 /* Durable when it returns UIDPOOL_OK. On failure the transaction is rolled back. */
 enum uidpool_status ledger_commit(struct ledger *l, struct problem *p);
+/* A part of the write transaction that can be undone by itself; parts do not nest. `keep` false
+ * undoes it, whatever happened in it. */
+enum uidpool_status ledger_part_begin(struct ledger *l, struct problem *p);
+enum uidpool_status ledger_part_end(struct ledger *l, bool keep, struct problem *p);
 /* Undo and leave the queue; nothing to do outside a transaction. */
 void ledger_rollback(struct ledger *l);
 
@@ -193,6 +197,12 @@ enum uidpool_status ledger_lease_at(struct ledger *l, uid_t first, uint32_t coun
 enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_selector *selector,
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p);
+/* The same, but only leases whose first uid is greater than `after`: so that a long list can be
+ * read in pieces, each a moment's picture. */
+enum uidpool_status ledger_lease_each_after(struct ledger *l,
+                                            const struct uidpool_selector *selector, uid_t after,
+                                            bool (*each)(const struct uidpool_lease *, void *),
+                                            void *userdata, struct problem *p);
 /* Move the lease from exactly this state and step to another: state `to`, reason, and, into
  * quarantine or a hold, `rest` seconds that begin now; a hold that stays one keeps its own.
  * UIDPOOL_CONFLICT if somebody moved it meanwhile, or if the ledger refuses the edge. Only
@@ -215,6 +225,8 @@ enum uidpool_status ledger_evidence_insert(struct ledger *l, const struct eviden
 enum uidpool_status ledger_history_each(struct ledger *l, const struct uidpool_history_query *query,
                                         bool (*each)(const struct uidpool_event *, void *),
                                         void *userdata, struct problem *p);
+/* The id of the newest event; 0: there is none. */
+enum uidpool_status ledger_history_newest(struct ledger *l, int64_t *ret, struct problem *p);
 /* The id of the lease that covered `uid` at `at` (microseconds since 1970). */
 enum uidpool_status ledger_lease_at_time(struct ledger *l, uid_t uid, int64_t at, int64_t *ret,
                                          struct problem *p);

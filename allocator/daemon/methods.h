@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The interface io.uidpool: what each method does with the allocator. The text of the interface,
+ * io.uidpool.varlink, is the same that io.uidpool(7) shows. */
+#ifndef DAEMON_METHODS_H
+#define DAEMON_METHODS_H
+
+#include "allocator/daemon/daemon.h"
+#include "allocator/daemon/server.h"
+
+/* What is served at RUNTIME-DIR/io.uidpool. Ends its subscriptions when freed. */
+struct methods;
+int methods_new(struct daemon *d, struct methods **ret);
+void methods_free(struct methods *m);
+const struct interface *methods_interface(const struct methods *m);
+
+#endif

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Small things that the allocator's operations share. Touches nothing outside of them. */
+/* What the allocator's operations share: the loop and what works on it, lists of leases, words for
+ * people. Touches nothing outside of them. */
 #include "allocator/allocator.h"
 
+#include "allocator/committer.h"
+#include "allocator/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 
@@ -9,6 +12,34 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+int allocator_attach(struct allocator *a, sd_event *event)
+{
+    int r = 0;
+
+    if (a->event)
+        return 0;
+    if (event)
+        a->event = sd_event_ref(event);
+    else
+        r = sd_event_new(&a->event);
+    if (r >= 0)
+        r = committer_new(a->ledger, a->event, &a->committer);
+    if (r >= 0)
+        r = revoker_new(a, a->event, &a->revoker);
+    if (r < 0)
+        allocator_detach(a);
+    return r < 0 ? r : 0;
+}
+
+void allocator_detach(struct allocator *a)
+{
+    revoker_free(a->revoker);
+    a->revoker = NULL;
+    committer_free(a->committer);
+    a->committer = NULL;
+    a->event = sd_event_unref(a->event);
+}
 
 void allocator_progress(struct allocator *a, const char *format, ...)
 {

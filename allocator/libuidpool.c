@@ -5,6 +5,7 @@
 
 #include "allocator/allocator.h"
 #include "allocator/census.h"
+#include "allocator/request.h"
 #include "build_config.h"
 #include "common/cleanup.h"
 #include "common/config.h"
@@ -14,9 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* The most seconds a caller may wait, and a uid may rest: ten years, as parse_seconds() has it. */
-#define SECONDS_MAX UINT32_C(315360000)
 
 struct uidpool {
     char *ledger_path;
@@ -32,6 +30,14 @@ struct uidpool {
     struct uidpool_lease lease;
     struct uidpool_reservation reservation;
 };
+
+/* Whoever works on the ledger goes first. */
+static void close_ledger(struct uidpool *u)
+{
+    allocator_detach(&u->allocator);
+    ledger_close(u->allocator.ledger);
+    u->allocator.ledger = NULL;
+}
 
 enum uidpool_status uidpool_new(const char *ledger, const char *config, struct uidpool **ret)
 {
@@ -54,8 +60,8 @@ void uidpool_free(struct uidpool *u)
 {
     if (!u)
         return;
+    close_ledger(u);
     census_free(u->allocator.census);
-    ledger_close(u->allocator.ledger);
     free(u->allocator.survivors);
     config_free(u->config);
     free(u->places);
@@ -105,8 +111,7 @@ static enum uidpool_status open_ledger(struct uidpool *u, enum ledger_access acc
 
     if (u->allocator.ledger && (u->writable || !writable))
         return UIDPOOL_OK;
-    ledger_close(u->allocator.ledger);
-    u->allocator.ledger = NULL;
+    close_ledger(u);
     u->writable = writable;
     return ledger_open(u->ledger_path, access, &u->allocator.ledger, &u->problem);
 }
@@ -187,35 +192,6 @@ static enum uidpool_status begin_revoking(struct uidpool *u)
     return status;
 }
 
-static enum uidpool_status check_name(struct uidpool *u, const char *name, const char *what)
-{
-    if (name_is_valid(name))
-        return UIDPOOL_OK;
-    return problem_set(
-        &u->problem, UIDPOOL_USAGE,
-        "a %s's name has 1 to %d bytes of letters, digits and _ . : @ + -, and begins "
-        "with a letter, a digit or _",
-        what, UIDPOOL_NAME_MAX);
-}
-
-static enum uidpool_status check_timeout(struct uidpool *u, uint32_t timeout)
-{
-    return timeout <= SECONDS_MAX ? UIDPOOL_OK : bad(u, "a timeout is at most ten years");
-}
-
-static enum uidpool_status check_selector(struct uidpool *u, const struct uidpool_selector *s)
-{
-    if (!s || s->struct_size < sizeof(*s))
-        return bad(u, "the selector was not initialised");
-    if (s->domid != UIDPOOL_NO_DOMID && (s->domid < 0 || s->domid > DOMID_LAST))
-        return bad(u, "a domid is 0 to 32751");
-    if (s->name && check_name(u, s->name, "lease") != UIDPOOL_OK)
-        return UIDPOOL_USAGE;
-    if (s->pool && check_name(u, s->pool, "pool") != UIDPOOL_OK)
-        return UIDPOOL_USAGE;
-    return UIDPOOL_OK;
-}
-
 /*
  * Pools and reservations.
  */
@@ -225,7 +201,7 @@ static enum uidpool_status check_pool_request(struct uidpool *u,
 {
     if (!r || r->struct_size < sizeof(*r) || !r->name)
         return bad(u, "the pool request was not initialised");
-    if (check_name(u, r->name, "pool") != UIDPOOL_OK)
+    if (request_check_name(r->name, "pool", &u->problem) != UIDPOOL_OK)
         return UIDPOOL_USAGE;
     if (!uidpool_policy_name(r->policy))
         return bad(u, "a pool's policy is domid or next");
@@ -233,7 +209,7 @@ static enum uidpool_status check_pool_request(struct uidpool *u,
         return bad(u, "a pool's uids lie in 1 to 2147483647, without 65534 and 65535");
     if (!r->group_per_uid && !r->group_is_base && !uid_is_usable(r->gid))
         return bad(u, "a pool's gid lies in 1 to 2147483647 and is not 65534 or 65535");
-    if (r->quarantine > SECONDS_MAX)
+    if (r->quarantine > REQUEST_SECONDS_MAX)
         return bad(u, "a quarantine is at most ten years");
     return UIDPOOL_OK;
 }
@@ -255,7 +231,7 @@ enum uidpool_status uidpool_pool_add(struct uidpool *u, const struct uidpool_poo
 enum uidpool_status uidpool_pool_get(struct uidpool *u, const char *name,
                                      const struct uidpool_pool **ret)
 {
-    enum uidpool_status status = check_name(u, name, "pool");
+    enum uidpool_status status = request_check_name(name, "pool", &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_READ);
@@ -323,7 +299,7 @@ enum uidpool_status uidpool_pool_list(struct uidpool *u,
 
 enum uidpool_status uidpool_pool_retire(struct uidpool *u, const char *name)
 {
-    enum uidpool_status status = check_name(u, name, "pool");
+    enum uidpool_status status = request_check_name(name, "pool", &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_WRITE);
@@ -336,10 +312,10 @@ enum uidpool_status uidpool_reserve(struct uidpool *u, const char *name, const c
                                     uid_t uid, uint32_t count,
                                     const struct uidpool_reservation **ret)
 {
-    enum uidpool_status status = check_name(u, name, "reservation");
+    enum uidpool_status status = request_check_name(name, "reservation", &u->problem);
 
     if (status == UIDPOOL_OK)
-        status = check_name(u, pool, "pool");
+        status = request_check_name(pool, "pool", &u->problem);
     if (status == UIDPOOL_OK &&
         (count == 0 || (uid != UIDPOOL_NO_UID && !uid_range_is_usable(uid, count))))
         status = bad(u, "reserved uids lie in 1 to 2147483647, without 65534 and 65535");
@@ -355,7 +331,7 @@ enum uidpool_status uidpool_reserve(struct uidpool *u, const char *name, const c
 
 enum uidpool_status uidpool_unreserve(struct uidpool *u, const char *name)
 {
-    enum uidpool_status status = check_name(u, name, "reservation");
+    enum uidpool_status status = request_check_name(name, "reservation", &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_WRITE);
@@ -370,7 +346,8 @@ enum uidpool_status uidpool_reservation_list(struct uidpool *u, const char *pool
                                              void *userdata)
 {
     struct uidpool_pool pool = {0};
-    enum uidpool_status status = pool_or_null ? check_name(u, pool_or_null, "pool") : UIDPOOL_OK;
+    enum uidpool_status status =
+        pool_or_null ? request_check_name(pool_or_null, "pool", &u->problem) : UIDPOOL_OK;
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_READ);
@@ -386,35 +363,15 @@ enum uidpool_status uidpool_reservation_list(struct uidpool *u, const char *pool
  * Leases.
  */
 
-static enum uidpool_status check_lease_request(struct uidpool *u,
-                                               const struct uidpool_lease_request *r,
-                                               char uuid[static UIDPOOL_UUID_LEN + 1])
-{
-    struct uidpool_selector owner = UIDPOOL_SELECTOR_INIT;
-
-    if (!r || r->struct_size < sizeof(*r))
-        return bad(u, "the lease request was not initialised");
-    if ((r->domid != UIDPOOL_NO_DOMID) == (r->name != NULL))
-        return bad(u, "a lease is for a domid or for a name: give one of them");
-    if (r->uuid && parse_uuid(r->uuid, uuid) < 0)
-        return bad(u, "a uuid has 8-4-4-4-12 hexadecimal digits");
-    if (r->count > INT32_MAX)
-        return bad(u, "a block has at most 2147483647 uids");
-    owner.domid = r->domid;
-    owner.name = r->name;
-    owner.pool = r->pool;
-    return check_selector(u, &owner);
-}
-
 enum uidpool_status uidpool_lease(struct uidpool *u, const struct uidpool_lease_request *request,
                                   uint32_t timeout, const struct uidpool_lease **ret)
 {
     struct uidpool_lease_request r;
     char uuid[UIDPOOL_UUID_LEN + 1] = "";
-    enum uidpool_status status = check_lease_request(u, request, uuid);
+    enum uidpool_status status = request_check_lease(request, uuid, &u->problem);
 
     if (status == UIDPOOL_OK)
-        status = check_timeout(u, timeout);
+        status = request_check_timeout(timeout, &u->problem);
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
     if (status != UIDPOOL_OK)
@@ -432,13 +389,10 @@ enum uidpool_status uidpool_release(struct uidpool *u, const struct uidpool_sele
                                     bool (*each)(const struct uidpool_lease *, void *),
                                     void *userdata)
 {
-    enum uidpool_status status = check_selector(u, selector);
+    enum uidpool_status status = request_check_release(selector, &u->problem);
 
-    if (status == UIDPOOL_OK && selector->domid == UIDPOOL_NO_DOMID && !selector->name &&
-        selector->uid == UIDPOOL_NO_UID)
-        status = bad(u, "say which lease: a domid, a name or a uid");
     if (status == UIDPOOL_OK)
-        status = check_timeout(u, timeout);
+        status = request_check_timeout(timeout, &u->problem);
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
     if (status == UIDPOOL_OK)
@@ -452,7 +406,7 @@ enum uidpool_status uidpool_lease_list(struct uidpool *u, const struct uidpool_s
                                        void *userdata)
 {
     struct uidpool_pool pool;
-    enum uidpool_status status = check_selector(u, selector);
+    enum uidpool_status status = request_check_selector(selector, &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_READ);
@@ -479,9 +433,7 @@ enum uidpool_status uidpool_history(struct uidpool *u, const struct uidpool_hist
                                     bool (*each)(const struct uidpool_event *, void *),
                                     void *userdata)
 {
-    enum uidpool_status status = query && query->struct_size >= sizeof(*query)
-                                     ? check_selector(u, &query->of)
-                                     : bad(u, "the history query was not initialised");
+    enum uidpool_status status = request_check_history(query, &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin(u, LEDGER_READ);
@@ -509,7 +461,7 @@ enum uidpool_status uidpool_recover(struct uidpool *u, uint32_t timeout,
                                     bool (*each)(const struct uidpool_lease *, void *),
                                     void *userdata)
 {
-    enum uidpool_status status = check_timeout(u, timeout);
+    enum uidpool_status status = request_check_timeout(timeout, &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
@@ -521,7 +473,7 @@ enum uidpool_status uidpool_recover(struct uidpool *u, uint32_t timeout,
 enum uidpool_status uidpool_clear(struct uidpool *u, uid_t uid, uint32_t timeout,
                                   const struct uidpool_lease **ret)
 {
-    enum uidpool_status status = check_timeout(u, timeout);
+    enum uidpool_status status = request_check_timeout(timeout, &u->problem);
 
     if (status == UIDPOOL_OK)
         status = begin_revoking(u);
@@ -560,8 +512,7 @@ enum uidpool_status uidpool_ledger_upgrade(struct uidpool *u, int *ret_from, int
     if (u->calling)
         return UIDPOOL_USAGE;
     u->problem = (struct problem){0};
-    ledger_close(u->allocator.ledger);
-    u->allocator.ledger = NULL;
+    close_ledger(u);
     if (geteuid() != 0)
         return problem_set(&u->problem, UIDPOOL_NOT_PERMITTED,
                            "this needs root: the ledger and the witnesses do");

@@ -36,6 +36,11 @@ enum uidpool_status history_newest(struct ledger *l, int64_t *ret, struct proble
     return UIDPOOL_OK;
 }
 
+enum uidpool_status ledger_history_newest(struct ledger *l, int64_t *ret, struct problem *p)
+{
+    return history_newest(l, ret, p);
+}
+
 enum uidpool_status ledger_evidence_insert(struct ledger *l, const struct evidence *e,
                                            struct problem *p)
 {

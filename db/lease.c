@@ -165,18 +165,14 @@ static const char *select_for(const struct uidpool_selector *s)
     return LEASE_SELECT "WHERE (?1 IS NULL OR 1) AND (?2 IS NULL OR p.name = ?2) ORDER BY l.uid";
 }
 
-enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_selector *selector,
-                                      bool (*each)(const struct uidpool_lease *, void *),
-                                      void *userdata, struct problem *p)
+/* Give every row to `each`, until it has enough. */
+static enum uidpool_status each_row(struct ledger *l, sqlite3_stmt *stmt,
+                                    bool (*each)(const struct uidpool_lease *, void *),
+                                    void *userdata, struct problem *p)
 {
-    sqlite3_stmt *stmt;
     struct uidpool_lease lease;
-    enum uidpool_status status = statement_get(l, select_for(selector), &stmt, p);
+    enum uidpool_status status;
 
-    if (status != UIDPOOL_OK)
-        return status;
-    statement_bind(stmt, "otot", selector->uid == UIDPOOL_NO_UID ? ABSENT : (int64_t)selector->uid,
-                   selector->pool, selector->domid, selector->name);
     while ((status = statement_row(l, stmt, p)) == UIDPOOL_OK) {
         status = read_lease(l, stmt, &lease, p);
         if (status != UIDPOOL_OK || !each(&lease, userdata))
@@ -184,6 +180,34 @@ enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_sel
     }
     sqlite3_reset(stmt);
     return status == UIDPOOL_NOT_FOUND ? UIDPOOL_OK : status;
+}
+
+enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_selector *selector,
+                                      bool (*each)(const struct uidpool_lease *, void *),
+                                      void *userdata, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status = statement_get(l, select_for(selector), &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "otot", selector->uid == UIDPOOL_NO_UID ? ABSENT : (int64_t)selector->uid,
+                   selector->pool, selector->domid, selector->name);
+    return each_row(l, stmt, each, userdata, p);
+}
+
+enum uidpool_status ledger_lease_each_after(struct ledger *l, const char *pool, uid_t after,
+                                            bool (*each)(const struct uidpool_lease *, void *),
+                                            void *userdata, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status = statement_get(
+        l, LEASE_SELECT "WHERE l.uid > ? AND (?2 IS NULL OR p.name = ?2) ORDER BY l.uid", &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "it", (int64_t)after, pool);
+    return each_row(l, stmt, each, userdata, p);
 }
 
 /* Which evidence a lease shows in its new state: what was just stored when it was proven, the same

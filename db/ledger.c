@@ -446,6 +446,19 @@ enum uidpool_status ledger_commit(struct ledger *l, struct problem *p)
     return status;
 }
 
+enum uidpool_status ledger_part_begin(struct ledger *l, struct problem *p)
+{
+    return run(l, "SAVEPOINT part", p);
+}
+
+/* A full disk may have rolled back all of it: then there is no part to end, which is told. */
+enum uidpool_status ledger_part_end(struct ledger *l, bool keep, struct problem *p)
+{
+    enum uidpool_status status = keep ? UIDPOOL_OK : run(l, "ROLLBACK TO part", p);
+
+    return status == UIDPOOL_OK ? run(l, "RELEASE part", p) : status;
+}
+
 void ledger_rollback(struct ledger *l)
 {
     if (!l->writing && !l->reading)

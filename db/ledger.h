@@ -197,10 +197,9 @@ enum uidpool_status ledger_lease_at(struct ledger *l, uid_t first, uint32_t coun
 enum uidpool_status ledger_lease_each(struct ledger *l, const struct uidpool_selector *selector,
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p);
-/* The same, but only leases whose first uid is greater than `after`: so that a long list can be
- * read in pieces, each a moment's picture. */
-enum uidpool_status ledger_lease_each_after(struct ledger *l,
-                                            const struct uidpool_selector *selector, uid_t after,
+/* Those of one pool by name, or with NULL of all, whose first uid is greater than `after`: so that
+ * a long list can be read in pieces, each a picture of its moment. */
+enum uidpool_status ledger_lease_each_after(struct ledger *l, const char *pool, uid_t after,
                                             bool (*each)(const struct uidpool_lease *, void *),
                                             void *userdata, struct problem *p);
 /* Move the lease from exactly this state and step to another: state `to`, reason, and, into

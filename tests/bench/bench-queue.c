@@ -79,13 +79,13 @@ static void write_bare(struct shared *shared, struct writer *w)
     bare_close(b);
 }
 
-struct outcome {
+struct turn_result {
     int64_t fewest, most, longest, median;
 };
 
-static struct outcome judge(const struct shared *shared, unsigned n)
+static struct turn_result judge(const struct shared *shared, unsigned n)
 {
-    struct outcome o = {.fewest = INT64_MAX};
+    struct turn_result o = {.fewest = INT64_MAX};
     struct samples waits = {0};
 
     for (unsigned i = 0; i < n; i++) {
@@ -103,12 +103,12 @@ static struct outcome judge(const struct shared *shared, unsigned n)
 }
 
 /* Let `n` processes write; into the ledger at `path`, or with NULL into the bare file. */
-static struct outcome compete(unsigned n, const char *path)
+static struct turn_result compete(unsigned n, const char *path)
 {
     struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     pthread_barrierattr_t attributes;
-    struct outcome o;
+    struct turn_result o;
     int status;
 
     if (shared == MAP_FAILED)
@@ -147,7 +147,7 @@ static void ratio_text(char *buf, size_t size, int64_t a, int64_t b)
 
 static void compare_with_bare(unsigned n, const char *path)
 {
-    struct outcome bare = compete(n, NULL), own = compete(n, path);
+    struct turn_result bare = compete(n, NULL), own = compete(n, path);
     char work[96], bare_text[32], own_text[32];
 
     (void)snprintf(work, sizeof(work), "%u writers, most commits of one : fewest", n);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Group commit (committer.h). Touches the ledger's transactions and one deferred event, which
+ * stands behind all ordinary ones: so whoever is ready at the same time is in the same transaction,
+ * and while one commit is being made durable the next one fills up by itself.
+ */
+#include "allocator/committer.h"
+
+#include "common/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Between ordinary events and the revoker's scans, which are the idle ones. */
+#define COMMIT_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
+/* Writes in one transaction: other writers on the host wait for it meanwhile. */
+#define BATCH_MAX 256
+
+struct entry {
+    struct entry *next;
+    commit_write_fn write;
+    commit_done_fn done;
+    void *userdata;
+    enum uidpool_status status;
+    struct problem problem;
+};
+
+struct queue {
+    struct entry *first, **end;
+};
+
+struct committer {
+    struct ledger *ledger;
+    sd_event_source *work;
+    struct queue waiting, written;
+};
+
+static void queue_clear(struct queue *q)
+{
+    while (q->first) {
+        struct entry *entry = q->first;
+
+        q->first = entry->next;
+        free(entry);
+    }
+    q->end = &q->first;
+}
+
+static void queue_append(struct queue *q, struct entry *entry)
+{
+    entry->next = NULL;
+    *q->end = entry;
+    q->end = &entry->next;
+}
+
+static struct entry *queue_take(struct queue *q)
+{
+    struct entry *entry = q->first;
+
+    if (entry) {
+        q->first = entry->next;
+        if (!q->first)
+            q->end = &q->first;
+    }
+    return entry;
+}
+
+static void queue_forget(struct queue *q, const void *userdata)
+{
+    struct entry **at = &q->first;
+
+    while (*at) {
+        struct entry *entry = *at;
+
+        if (entry->userdata == userdata) {
+            *at = entry->next;
+            free(entry);
+        } else
+            at = &entry->next;
+    }
+    q->end = at;
+}
+
+/* Only the transaction's own trouble is returned. */
+static enum uidpool_status write_one(struct ledger *l, struct entry *entry, struct problem *p)
+{
+    enum uidpool_status status = ledger_part_begin(l, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    entry->status = entry->write(l, entry->userdata, &entry->problem);
+    return ledger_part_end(l, entry->status == UIDPOOL_OK, p);
+}
+
+/* One transaction for up to BATCH_MAX of those that wait, who are then in `written`. */
+static enum uidpool_status write_batch(struct committer *c, struct problem *p)
+{
+    enum uidpool_status status = ledger_begin(c->ledger, p);
+    size_t n = 0;
+
+    for (struct entry *entry; n < BATCH_MAX && (entry = queue_take(&c->waiting)); n++) {
+        entry->status = UIDPOOL_OK;
+        if (status == UIDPOOL_OK)
+            status = write_one(c->ledger, entry, p);
+        queue_append(&c->written, entry);
+    }
+    if (status == UIDPOOL_OK)
+        status = ledger_commit(c->ledger, p);
+    ledger_rollback(c->ledger);
+    return status;
+}
+
+static int on_work(sd_event_source *source, void *userdata)
+{
+    struct committer *c = userdata;
+    struct problem problem = {0};
+    enum uidpool_status status = write_batch(c, &problem);
+
+    /* Off first: done() may add, which switches it on again. */
+    (void)sd_event_source_set_enabled(source, c->waiting.first ? SD_EVENT_ON : SD_EVENT_OFF);
+    for (struct entry *entry; (entry = queue_take(&c->written));) {
+        /* Its own refusal stands; its success is none if the transaction failed. */
+        if (entry->status == UIDPOOL_OK && status != UIDPOOL_OK) {
+            entry->status = status;
+            entry->problem = problem;
+        }
+        entry->done(entry->status, &entry->problem, entry->userdata);
+        free(entry);
+    }
+    return 0;
+}
+
+int committer_new(struct ledger *l, sd_event *event, struct committer **ret)
+{
+    struct committer *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c)
+        return -ENOMEM;
+    c->ledger = l;
+    c->waiting.end = &c->waiting.first;
+    c->written.end = &c->written.first;
+    r = sd_event_add_defer(event, &c->work, on_work, c);
+    if (r >= 0)
+        r = sd_event_source_set_priority(c->work, COMMIT_PRIORITY);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(c->work, SD_EVENT_OFF);
+    if (r < 0) {
+        committer_free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+void committer_free(struct committer *c)
+{
+    if (!c)
+        return;
+    sd_event_source_disable_unref(c->work);
+    queue_clear(&c->waiting);
+    queue_clear(&c->written);
+    free(c);
+}
+
+int committer_add(struct committer *c, commit_write_fn write, commit_done_fn done, void *userdata)
+{
+    struct entry *entry = calloc(1, sizeof(*entry));
+
+    if (!entry)
+        return -ENOMEM;
+    entry->write = write;
+    entry->done = done;
+    entry->userdata = userdata;
+    queue_append(&c->waiting, entry);
+    (void)sd_event_source_set_enabled(c->work, SD_EVENT_ON);
+    return 0;
+}
+
+void committer_forget(struct committer *c, const void *userdata)
+{
+    queue_forget(&c->waiting, userdata);
+    queue_forget(&c->written, userdata);
+}

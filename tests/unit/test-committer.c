@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Group commit: who shares a transaction, and what becomes of the others when one fails. */
+#include "allocator/committer.h"
+#include "common/cleanup.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BASE 2113929216u
+
+struct fixture {
+    char dir[64], path[96];
+    struct ledger *ledger, *other;
+    sd_event *event;
+    struct committer *committer;
+    unsigned told; /* in which order */
+};
+
+struct want {
+    struct fixture *f;
+    const char *name; /* of a pool, or NULL: refuse */
+    uid_t base;
+    enum uidpool_status status; /* what it was told */
+    unsigned turn;              /* and as how manyeth; 0: not yet */
+    struct want *then;          /* added when it is told */
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct problem p = {0};
+
+    assert_non_null(f);
+    snprintf(f->dir, sizeof(f->dir), "/tmp/uidpool-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->path, sizeof(f->path), "%s/ledger.db", f->dir);
+    assert_int_equal(ledger_open(f->path, LEDGER_CREATE, &f->ledger, &p), UIDPOOL_OK);
+    assert_int_equal(ledger_open(f->path, LEDGER_READ, &f->other, &p), UIDPOOL_OK);
+    assert_int_equal(sd_event_new(&f->event), 0);
+    assert_int_equal(committer_new(f->ledger, f->event, &f->committer), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".lock"};
+
+    committer_free(f->committer);
+    sd_event_unref(f->event);
+    ledger_close(f->ledger);
+    ledger_close(f->other);
+    for (size_t i = 0; i < ELEMENTS_OF(suffixes); i++) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
+        (void)unlink(path);
+    }
+    assert_int_equal(rmdir(f->dir), 0);
+    free(f);
+    return 0;
+}
+
+static enum uidpool_status write_pool(struct ledger *l, void *userdata, struct problem *p)
+{
+    const struct want *w = userdata;
+    struct uidpool_pool pool = {
+        .base = w->base, .size = 10, .policy = UIDPOOL_POLICY_NEXT, .gid = w->base};
+
+    snprintf(pool.name, sizeof(pool.name), "%s", w->name ? w->name : "refused");
+    enum uidpool_status status = ledger_pool_insert(l, &pool, p);
+    if (status == UIDPOOL_OK && !w->name)
+        return problem_set(p, UIDPOOL_EXHAUSTED, "refused after it was written");
+    return status;
+}
+
+static void told(enum uidpool_status status, const struct problem *problem, void *userdata)
+{
+    struct want *w = userdata;
+
+    assert_int_equal(w->turn, 0);
+    w->status = status;
+    w->turn = ++w->f->told;
+    assert_int_equal(problem->text[0] != '\0', status != UIDPOOL_OK);
+    if (w->then)
+        assert_int_equal(committer_add(w->f->committer, write_pool, told, w->then), 0);
+}
+
+static void add(struct fixture *f, struct want *w)
+{
+    w->f = f;
+    assert_int_equal(committer_add(f->committer, write_pool, told, w), 0);
+}
+
+/* One turn of the loop. */
+static void turn(struct fixture *f)
+{
+    assert_int_equal(sd_event_run(f->event, 0) >= 0, 1);
+}
+
+/* As another connection sees it: what is not committed is not there. */
+static bool is_durable(struct fixture *f, const char *name)
+{
+    struct uidpool_pool pool;
+    struct problem p = {0};
+
+    return ledger_pool_by_name(f->other, name, &pool, &p) == UIDPOOL_OK;
+}
+
+static void test_what_fails_is_undone_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE}, b = {.base = BASE + 100},
+                c = {.name = "c", .base = BASE + 200};
+
+    add(f, &a);
+    add(f, &b);
+    add(f, &c);
+    assert_int_equal(a.turn, 0);
+    turn(f);
+    assert_int_equal(a.status, UIDPOOL_OK);
+    assert_int_equal(b.status, UIDPOOL_EXHAUSTED);
+    assert_int_equal(c.status, UIDPOOL_OK);
+    assert_int_equal(a.turn, 1);
+    assert_int_equal(b.turn, 2);
+    assert_int_equal(c.turn, 3);
+    assert_true(is_durable(f, "a"));
+    assert_false(is_durable(f, "refused"));
+    assert_true(is_durable(f, "c"));
+}
+
+/* The second sees what the first wrote: they overlap. */
+static void test_a_clash_within_one_transaction(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE}, b = {.name = "b", .base = BASE + 5};
+
+    add(f, &a);
+    add(f, &b);
+    turn(f);
+    assert_int_equal(a.status, UIDPOOL_OK);
+    assert_int_equal(b.status, UIDPOOL_CONFLICT);
+    assert_true(is_durable(f, "a"));
+    assert_false(is_durable(f, "b"));
+}
+
+static void test_no_one_is_told_success_when_the_commit_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE}, b = {.base = BASE + 100};
+    char lock[128];
+
+    snprintf(lock, sizeof(lock), "%s.lock", f->path);
+    assert_int_equal(unlink(lock), 0); /* so that no transaction can begin */
+    add(f, &a);
+    add(f, &b);
+    turn(f);
+    assert_int_equal(a.status, UIDPOOL_LEDGER);
+    assert_int_equal(b.status, UIDPOOL_LEDGER);
+    assert_false(is_durable(f, "a"));
+}
+
+static void test_who_is_told_may_add(void **state)
+{
+    struct fixture *f = *state;
+    struct want b = {.f = f, .name = "b", .base = BASE + 100},
+                a = {.name = "a", .base = BASE, .then = &b};
+
+    add(f, &a);
+    turn(f);
+    assert_int_equal(a.turn, 1);
+    assert_int_equal(b.turn, 0);
+    turn(f);
+    assert_int_equal(b.turn, 2);
+    assert_true(is_durable(f, "b"));
+}
+
+static void test_the_forgotten_are_neither_written_nor_told(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE}, b = {.name = "b", .base = BASE + 100};
+
+    add(f, &a);
+    add(f, &b);
+    committer_forget(f->committer, &b);
+    turn(f);
+    assert_int_equal(b.turn, 0);
+    assert_false(is_durable(f, "b"));
+    assert_true(is_durable(f, "a"));
+
+    struct want c = {.name = "c", .base = BASE + 200};
+    add(f, &c);
+    turn(f);
+    assert_int_equal(c.turn, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_fails_is_undone_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_clash_within_one_transaction, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_one_is_told_success_when_the_commit_fails, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_told_may_add, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_forgotten_are_neither_written_nor_told, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

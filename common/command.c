@@ -26,6 +26,25 @@ static uint64_t bit(unsigned id)
     return UINT64_C(1) << id;
 }
 
+/* The only one there is, without a name: a command that is all options. */
+static const struct command_verb *nameless_verb(const struct command *c)
+{
+    const struct command_verb *v = c->verbs;
+
+    return c->n_verbs == 1 && !*v->name ? v : NULL;
+}
+
+static const char *name_of(const struct command *c, const struct command_verb *v)
+{
+    return v && *v->name ? v->name : c->name;
+}
+
+/* How it is asked for help. */
+static const char *help_of(const struct command *c)
+{
+    return nameless_verb(c) ? "--help" : "help";
+}
+
 static int take_option(struct reading *r, const char *verb, unsigned id, const char *value)
 {
     const struct command_option *option = &r->command->options[id];
@@ -71,7 +90,7 @@ static int take_argument(struct reading *r, const char *verb, const char *text)
 static int refuse(const struct reading *r, int said, const char *word)
 {
     const struct command *c = r->command;
-    const char *verb = r->verb ? r->verb->name : "", *colon = r->verb ? ": " : "";
+    const char *verb = r->verb ? r->verb->name : "", *colon = *verb ? ": " : "";
 
     if (optopt >= LONG_BASE && optopt < LONG_BASE + (int)c->n_options) {
         const struct command_option *option = &c->options[optopt - LONG_BASE];
@@ -83,9 +102,9 @@ static int refuse(const struct reading *r, int said, const char *word)
     } else if (optopt >= '0' && optopt <= '9')
         log_error("%s%s'%.80s' is a negative number; none is allowed", verb, colon, word);
     else if (optopt > 0 && optopt < LONG_BASE)
-        log_error("%s%sunknown option '-%c'; see %s help", verb, colon, optopt, c->name);
+        log_error("%s%sunknown option '-%c'; see %s %s", verb, colon, optopt, c->name, help_of(c));
     else
-        log_error("%s%sunknown option '%.80s'; see %s help", verb, colon, word, c->name);
+        log_error("%s%sunknown option '%.80s'; see %s %s", verb, colon, word, c->name, help_of(c));
     return -EINVAL;
 }
 
@@ -137,7 +156,7 @@ static unsigned option_of(const struct command *c, int said)
 static int read_words(struct reading *r, int argc, char **argv)
 {
     const struct command *c = r->command;
-    const char *name = r->verb ? r->verb->name : c->name;
+    const char *name = name_of(c, r->verb);
     struct option longs[COMMAND_OPTIONS_MAX + 1];
     /* "+" stops at the first word that is no option, "-" hands it over; both whatever
      * POSIXLY_CORRECT says. */
@@ -225,7 +244,8 @@ static const struct command_verb *verb_at(const struct command *c, size_t i)
 
 static void print_usage(FILE *to, const struct command *c, const struct command_verb *v)
 {
-    fprintf(to, "usage: %s [OPTION...] %s%s%s\n", c->name, v->name, *v->usage ? " " : "", v->usage);
+    fprintf(to, "usage: %s [OPTION...]%s%s%s%s\n", c->name, *v->name ? " " : "", v->name,
+            *v->usage ? " " : "", v->usage);
 }
 
 /* One line for each option of the set. */
@@ -261,6 +281,8 @@ static void print_verb_help(const struct command *c, const struct command_verb *
     printf("\n%s\n\n", v->summary);
     print_options(stdout, c, v->allowed);
     print_options(stdout, c, c->global);
+    if (!*v->name)
+        printf("\nThe manual is %s(8).\n", c->name);
 }
 
 static void print_version(const struct command *c)
@@ -398,6 +420,9 @@ enum uidpool_status command_read(const struct command *c, int argc, char **argv,
     *ret = NULL;
     if (argc < 1)
         return UIDPOOL_USAGE;
+    r.verb = nameless_verb(c);
+    if (r.verb)
+        return read_verb(&r, argc, argv, ret);
     for (;;) {
         int at = read_words(&r, argc, argv);
 

@@ -31,7 +31,7 @@ struct command_option {
 #define COMMAND_OPTIONS_MAX 64
 
 struct command_verb {
-    const char *name; /* one or two words */
+    const char *name; /* one or two words; of a command's only verb "": it is all options */
     const char *usage;
     const char *summary;
     const struct command_option *argument; /* it needs exactly one; NULL: it takes none */

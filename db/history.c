@@ -8,6 +8,15 @@
     "SELECT h.id, h.at, h.boot, h.what, p.name, h.lease, h.uid, h.count, h.domid, h.name, " \
     "h.uuid, h.detail FROM history AS h LEFT JOIN pool AS p ON p.base = h.pool "
 
+/* What a query asks for, ?1 to ?7. A pool's own events carry its whole range; they answer for a
+ * pool, not for a uid. */
+#define EVENT_MATCHES                                                                            \
+    EVENT_SELECT                                                                                 \
+    "WHERE (?1 IS NULL OR (h.uid <= ?1 AND h.uid + h.count > ?1 AND h.what NOT LIKE 'pool-%')) " \
+    "AND (?2 IS NULL OR p.name = ?2) AND (?3 IS NULL OR h.domid = ?3) "                          \
+    "AND (?4 IS NULL OR h.name = ?4) AND (?5 IS NULL OR h.at >= ?5) "                            \
+    "AND (?6 IS NULL OR h.at <= ?6) AND h.id > ?7 "
+
 const char *witness_name(enum witness w)
 {
     switch (w) {
@@ -103,28 +112,44 @@ static enum uidpool_status each_event(struct ledger *l, sqlite3_stmt *stmt,
     return status == UIDPOOL_NOT_FOUND ? UIDPOOL_OK : status;
 }
 
+/* `eighth` is the statement's own. */
+static void bind_query(sqlite3_stmt *stmt, const struct uidpool_history_query *query,
+                       int64_t eighth)
+{
+    statement_bind(
+        stmt, "ototooii", query->of.uid == UIDPOOL_NO_UID ? ABSENT : (int64_t)query->of.uid,
+        query->of.pool, query->of.domid, query->of.name, query->since ? query->since : ABSENT,
+        query->until ? query->until : ABSENT, query->after_id, eighth);
+}
+
 enum uidpool_status ledger_history_each(struct ledger *l, const struct uidpool_history_query *query,
                                         bool (*each)(const struct uidpool_event *, void *),
                                         void *userdata, struct problem *p)
 {
     sqlite3_stmt *stmt;
-    /* A pool's own events carry its whole range; they answer for a pool, not for a uid. */
     enum uidpool_status status = statement_get(
-        l,
-        "SELECT * FROM (" EVENT_SELECT
-        "WHERE (?1 IS NULL OR (h.uid <= ?1 AND h.uid + h.count > ?1 AND h.what NOT LIKE 'pool-%')) "
-        "AND (?2 IS NULL OR p.name = ?2) AND (?3 IS NULL OR h.domid = ?3) "
-        "AND (?4 IS NULL OR h.name = ?4) AND (?5 IS NULL OR h.at >= ?5) "
-        "AND (?6 IS NULL OR h.at <= ?6) AND h.id > ?7 ORDER BY h.id DESC LIMIT ?8) ORDER BY 1",
-        &stmt, p);
+        l, "SELECT * FROM (" EVENT_MATCHES "ORDER BY h.id DESC LIMIT ?8) ORDER BY 1", &stmt, p);
 
     if (status != UIDPOOL_OK)
         return status;
-    statement_bind(stmt, "ototooii",
-                   query->of.uid == UIDPOOL_NO_UID ? ABSENT : (int64_t)query->of.uid,
-                   query->of.pool, query->of.domid, query->of.name,
-                   query->since ? query->since : ABSENT, query->until ? query->until : ABSENT,
-                   query->after_id, query->limit > 0 ? query->limit : INT64_MAX);
+    bind_query(stmt, query, query->limit > 0 ? query->limit : INT64_MAX);
+    return each_event(l, stmt, each, userdata, p);
+}
+
+enum uidpool_status ledger_history_each_until(struct ledger *l,
+                                              const struct uidpool_history_query *query,
+                                              int64_t last,
+                                              bool (*each)(const struct uidpool_event *, void *),
+                                              void *userdata, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    /* In the order of the table itself, so that the first are told before the last are read. */
+    enum uidpool_status status =
+        statement_get(l, EVENT_MATCHES "AND h.id <= ?8 ORDER BY h.id", &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    bind_query(stmt, query, last);
     return each_event(l, stmt, each, userdata, p);
 }
 

@@ -63,6 +63,8 @@ enum uidpool_policy {
 #define UIDPOOL_UUID_LEN 36
 /* Longest reason stored with a lease, in bytes, without the NUL; longer ones are cut. */
 #define UIDPOOL_REASON_MAX 511
+/* Seconds that the uidpool command and the daemon give a lease or a release, unless told. */
+#define UIDPOOL_TIMEOUT_USUAL 30
 /* "No such id" in the fields below. */
 #define UIDPOOL_NO_DOMID INT64_C(-1)
 #define UIDPOOL_NO_UID ((uid_t)-1)

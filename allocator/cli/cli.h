@@ -20,7 +20,7 @@ verb_function verb_recover, verb_clear;
 verb_function verb_ledger_check, verb_ledger_backup, verb_ledger_upgrade;
 
 /* Seconds a revocation may take unless --timeout says otherwise. */
-#define CLI_TIMEOUT_SEC 30
+#define CLI_TIMEOUT_SEC UIDPOOL_TIMEOUT_USUAL
 #define CLI_TIMEOUT_RECOVER_SEC 60
 
 /* What a renderer's print came to, as a verb's answer; says what went wrong. */

@@ -10,7 +10,10 @@
 /* What is served at RUNTIME-DIR/io.uidpool. Ends its subscriptions when freed. */
 struct methods;
 int methods_new(struct daemon *d, struct methods **ret);
+/* The server, whose calls they answer, goes first. */
 void methods_free(struct methods *m);
+/* Give every call that would go on for long its last answer: before the server is drained. */
+void methods_end_streams(struct methods *m);
 const struct interface *methods_interface(const struct methods *m);
 
 #endif

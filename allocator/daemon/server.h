@@ -71,6 +71,8 @@ unsigned server_connections(const struct server *s);
 const json_t *call_parameters(const struct call *call);
 const struct peer *call_peer(const struct call *call);
 bool call_is_gone(const struct call *call);
+/* Did the peer say `more`: may there be many answers? For methods that stream only sometimes. */
+bool call_wants_more(const struct call *call);
 /* The last answer: the call is not the method's any more. `parameters` is taken; NULL: an empty
  * object (or no memory: then the connection is closed). */
 void call_reply(struct call *call, json_t *parameters);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the daemon tells the administrator: to the journal with structured fields (UIDPOOL_UID,
- * UIDPOOL_DOMID, UIDPOOL_POOL, UIDPOOL_NAME, UIDPOOL_UUID, MESSAGE_ID), else a line on standard
- * error, with the priority before it (sd-daemon(3)) where that is a pipe to the journal or to a
- * logger. Message ids are explained in data/uidpool.catalog.
+ * UIDPOOL_DOMID, UIDPOOL_POOL, UIDPOOL_NAME, UIDPOOL_UUID, UIDPOOL_LEASE, MESSAGE_ID), if standard
+ * error is the journal's (JOURNAL_STREAM); to syslog, if it is /dev/null, as start-stop-daemon
+ * leaves it; else a line on standard error, for whoever logs behind it. Message ids are explained
+ * in data/uidpool.catalog.
+ *
+ * A logger that does not read holds nobody up: lines to a pipe, to a socket and to syslog are
+ * dropped then, and counted.
  */
 #ifndef DAEMON_JOURNAL_H
 #define DAEMON_JOURNAL_H

@@ -20,64 +20,20 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define THREADS 4
-#define FILES 10
 #define MANY 100
 
 static struct bystanders {
     pid_t *pids;
     size_t n;
 } bystanders;
-
-static void become(uid_t uid)
-{
-    if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
-        _exit(EXIT_FAILURE);
-}
-
-static void *sleep_for_ever(void *nothing)
-{
-    for (;;)
-        (void)pause();
-    return nothing;
-}
-
-/* Returns the victim's pid when all its threads run. */
-static pid_t start_victim(uid_t uid)
-{
-    int pipe_fds[2];
-    char ready;
-    pid_t pid;
-
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-        bench_fail("fork: %s", strerror(errno));
-    if (pid == 0) {
-        pthread_t thread;
-
-        become(uid);
-        for (unsigned i = 1; i < THREADS; i++)
-            if (pthread_create(&thread, NULL, sleep_for_ever, NULL) != 0)
-                _exit(EXIT_FAILURE);
-        if (write(pipe_fds[1], "", 1) != 1)
-            _exit(EXIT_FAILURE);
-        (void)sleep_for_ever(NULL);
-    }
-    (void)close(pipe_fds[1]);
-    if (read(pipe_fds[0], &ready, 1) != 1)
-        bench_fail("the victim does not run");
-    (void)close(pipe_fds[0]);
-    return pid;
-}
 
 static void add_bystanders(size_t n)
 {
@@ -90,8 +46,9 @@ static void add_bystanders(size_t n)
         if (pid < 0)
             bench_fail("fork: %s", strerror(errno));
         if (pid == 0) {
-            become(BENCH_UID_IDLE);
-            (void)sleep_for_ever(NULL);
+            bench_become(BENCH_UID_IDLE);
+            for (;;)
+                (void)pause();
         }
         bystanders.pids[bystanders.n++] = pid;
     }
@@ -130,7 +87,7 @@ static void measure_floor(struct floor *f)
 {
     const struct reaper reaper = {.uid = BENCH_UID_REAPER, .lock_fd = f->null_fd};
     const struct uid_range target = {BENCH_UID_VICTIM, 1};
-    _cleanup_fd_ int victim_fd = pidfd_open(start_victim(BENCH_UID_VICTIM), 0);
+    _cleanup_fd_ int victim_fd = pidfd_open(bench_start_victim(BENCH_UID_VICTIM), 0);
     _cleanup_fd_ int helper_fd = -1;
     struct scan *scan = NULL;
     int64_t begin = bench_now();
@@ -164,7 +121,7 @@ static int64_t measure_release(struct allocator *a)
     request.pool = selector.pool = "bench";
     request.domid = selector.domid = 5;
     bench_check(allocator_lease(a, &request, 10, &lease, &p), &p, "lease");
-    (void)start_victim(lease.uid);
+    (void)bench_start_victim(lease.uid);
     begin = bench_now();
     bench_check(allocator_release(a, &selector, 30, NULL, NULL, &p), &p, "release");
     return bench_now() - begin;
@@ -185,7 +142,7 @@ static int64_t measure_libxl(void)
     int64_t begin;
     pid_t pid;
 
-    (void)start_victim(BENCH_UID_PEER);
+    (void)bench_start_victim(BENCH_UID_PEER);
     begin = bench_now();
     pid = fork();
     if (pid == 0) {
@@ -211,7 +168,7 @@ static int64_t measure_many(struct allocator *a)
     for (unsigned i = 0; i < MANY; i++) {
         request.domid = 100 + (int64_t)i;
         bench_check(allocator_lease(a, &request, 10, &leases[i], &p), &p, "lease");
-        (void)start_victim(leases[i].uid);
+        (void)bench_start_victim(leases[i].uid);
     }
     begin = bench_now();
     bench_check(revoke_all(a, REVOCATION_KILL, leases, MANY, 60, NULL, NULL, &p), &p, "release");
@@ -247,25 +204,6 @@ static void measure(struct allocator *a, size_t processes, unsigned rounds, stru
     samples_clear(&many);
 }
 
-/* Places of the residue with a known number of files. */
-static void mount_places(void)
-{
-    static const char *const places[] = {"/tmp", "/var/tmp", "/dev/shm"};
-    char path[64];
-
-    for (size_t i = 0; i < ELEMENTS_OF(places); i++)
-        if (mount("bench", places[i], "tmpfs", MS_NODEV | MS_NOSUID, "mode=1777") < 0 &&
-            errno != ENOENT)
-            bench_fail("%s: %s", places[i], strerror(errno));
-    for (unsigned i = 0; i < FILES; i++) {
-        (void)snprintf(path, sizeof(path), "/tmp/file-%u", i);
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0)
-            bench_fail("%s: %s", path, strerror(errno));
-        (void)close(fd);
-    }
-}
-
 int main(void)
 {
     struct allocator a;
@@ -281,7 +219,7 @@ int main(void)
     bench_warm_ledger(&a);
     f.bare = bare_open("bare.db");
     bare_warm(f.bare);
-    mount_places();
+    bench_mount_places();
     (void)atexit(end_bystanders);
     measure(&a, 100, 60, &f);
     measure(&a, 1000, 30, &f);

@@ -7,18 +7,23 @@
 #include "common/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
 /* A log begins anew after the checkpoint at 1,000 pages; a cycle writes a dozen. */
 #define WARM_CYCLES 200
 #define BARE_WARM_COMMITS 1200
+#define VICTIM_THREADS 4
+#define FILES 10
 
 static char directory[PATH_MAX];
 static pid_t directory_owner;
@@ -148,6 +153,63 @@ struct census *bench_census(void)
     if (!census)
         bench_fail("no memory");
     return census;
+}
+
+void bench_become(uid_t uid)
+{
+    if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+        _exit(EXIT_FAILURE);
+}
+
+static void *sleep_for_ever(void *nothing)
+{
+    for (;;)
+        (void)pause();
+    return nothing;
+}
+
+pid_t bench_start_victim(uid_t uid)
+{
+    int pipe_fds[2];
+    char ready;
+    pid_t pid;
+
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+        bench_fail("fork: %s", strerror(errno));
+    if (pid == 0) {
+        pthread_t thread;
+
+        bench_become(uid);
+        for (unsigned i = 1; i < VICTIM_THREADS; i++)
+            if (pthread_create(&thread, NULL, sleep_for_ever, NULL) != 0)
+                _exit(EXIT_FAILURE);
+        if (write(pipe_fds[1], "", 1) != 1)
+            _exit(EXIT_FAILURE);
+        (void)sleep_for_ever(NULL);
+    }
+    (void)close(pipe_fds[1]);
+    if (read(pipe_fds[0], &ready, 1) != 1)
+        bench_fail("the victim does not run");
+    (void)close(pipe_fds[0]);
+    return pid;
+}
+
+void bench_mount_places(void)
+{
+    static const char *const places[] = {"/tmp", "/var/tmp", "/dev/shm"};
+    char path[64];
+
+    for (size_t i = 0; i < ELEMENTS_OF(places); i++)
+        if (mount("bench", places[i], "tmpfs", MS_NODEV | MS_NOSUID, "mode=1777") < 0 &&
+            errno != ENOENT)
+            bench_fail("%s: %s", places[i], strerror(errno));
+    for (unsigned i = 0; i < FILES; i++) {
+        (void)snprintf(path, sizeof(path), "/tmp/file-%u", i);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+            bench_fail("%s: %s", path, strerror(errno));
+        (void)close(fd);
+    }
 }
 
 void bench_ledger(struct allocator *a, const char *name, enum uidpool_policy policy)

@@ -56,6 +56,14 @@ const char *bench_directory(void);
 /* The one that floor and work ask alike. */
 struct census *bench_census(void);
 
+/* A process of that uid, like a device model: a few threads that sleep. They run when this returns.
+ */
+pid_t bench_start_victim(uid_t uid);
+/* In a child: all three uids and gids. */
+void bench_become(uid_t uid);
+/* The places that are searched for residue, with a known number of files in them. */
+void bench_mount_places(void);
+
 /* A fresh ledger there, with the one pool "bench" at BENCH_UID_FIRST, whose
  * uids do not rest. */
 void bench_ledger(struct allocator *a, const char *name, enum uidpool_policy policy);

@@ -120,6 +120,21 @@ class LedgerCase(unittest.TestCase):
         return int(run.stdout.split(":")[0])
 
 
+def check_holders(case, events):
+    """By the history no uid was ever held twice at once, and in the end none is."""
+    holder = {}
+    for event in events:
+        uid = event["uid"]
+        if event["what"] == "leased":
+            case.assertNotIn(uid, holder, f"{event}: still held")
+            holder[uid] = event["lease"]
+        elif event["what"] in ("revoking", "proven", "quarantined"):
+            case.assertEqual(holder.get(uid), event["lease"], event)
+        elif event["what"] == "freed":
+            case.assertEqual(holder.pop(uid, None), event["lease"], event)
+    case.assertFalse(holder)
+
+
 def write_ledger(path, *statements):
     """Write SQL as the program does, with the two functions that the ledger's rules ask for."""
     def boot_id():

@@ -142,20 +142,7 @@ class Concurrency(LedgerCase):
         self.assertEqual(kinds["leased"], grants)
         self.assertEqual(kinds["leased"] - kinds["freed"], len(live), kinds)
         self.assertEqual(live, [])
-        self.uids_never_overlap(events)
-
-    def uids_never_overlap(self, events):
-        holder = {}
-        for event in events:
-            uid = event["uid"]
-            if event["what"] == "leased":
-                self.assertNotIn(uid, holder, f"{event}: still held")
-                holder[uid] = event["lease"]
-            elif event["what"] in ("revoking", "proven", "quarantined"):
-                self.assertEqual(holder.get(uid), event["lease"], event)
-            elif event["what"] == "freed":
-                self.assertEqual(holder.pop(uid, None), event["lease"], event)
-        self.assertFalse(holder)
+        support.check_holders(self, events)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 
 #include "allocator/allocator.h"
 #include "allocator/census.h"
+#include "allocator/places.h"
 #include "allocator/request.h"
 #include "build_config.h"
 #include "common/cleanup.h"
-#include "common/config.h"
 #include "common/ids.h"
 
 #include <errno.h>
@@ -20,11 +20,10 @@ struct uidpool {
     char *ledger_path;
     char *config_dir;
     struct allocator allocator;
-    bool writable; /* the open ledger is */
-    bool calling;  /* a callback runs, or may: it must find the handle closed to it */
-    struct config *config;
-    char *places_text;
-    char **places;
+    bool writable;   /* the open ledger is */
+    bool calling;    /* a callback runs, or may: it must find the handle closed to it */
+    bool configured; /* `places` was read */
+    struct places places;
     struct problem problem;
     struct uidpool_pool pool; /* what the last operation returned */
     struct uidpool_lease lease;
@@ -63,9 +62,7 @@ void uidpool_free(struct uidpool *u)
     close_ledger(u);
     census_free(u->allocator.census);
     free(u->allocator.survivors);
-    config_free(u->config);
-    free(u->places);
-    free(u->places_text);
+    places_clear(&u->places);
     free(u->config_dir);
     free(u->ledger_path);
     free(u);
@@ -143,53 +140,20 @@ static enum uidpool_status begin(struct uidpool *u, enum ledger_access access)
     return open_ledger(u, access);
 }
 
-/* [residue] Places=, split at white space. `file` is where it stands. */
-static enum uidpool_status split_places(struct uidpool *u, const char *text, const char *file)
-{
-    size_t n = 0;
-    char *rest = NULL;
-
-    free(u->places_text);
-    free(u->places);
-    u->places_text = strdup(text);
-    u->places = calloc(strlen(text) / 2 + 2, sizeof(*u->places));
-    if (!u->places_text || !u->places)
-        return problem_errno(&u->problem, -ENOMEM, "cannot read the configuration");
-    for (char *place = strtok_r(u->places_text, " \t\n", &rest); place;
-         place = strtok_r(NULL, " \t\n", &rest)) {
-        if (place[0] != '/')
-            return problem_set(&u->problem, UIDPOOL_FAILED,
-                               "%s, [residue] Places=: %s is no absolute path", file, place);
-        u->places[n++] = place;
-    }
-    u->allocator.places = (const char *const *)u->places;
-    return UIDPOOL_OK;
-}
-
 /* Where a revocation looks for residue; only operations that may revoke need the configuration.
  * One that is wrong is read again, and refused again, by the next operation. */
 static enum uidpool_status begin_revoking(struct uidpool *u)
 {
     enum uidpool_status status = begin(u, LEDGER_WRITE);
-    struct config *config = NULL;
-    const char *places;
 
-    if (status != UIDPOOL_OK || u->config)
+    if (status != UIDPOOL_OK || u->configured)
         return status;
-    status = config_read(NULL, u->config_dir, &config, &u->problem);
+    status = places_read(u->config_dir, &u->places, &u->problem);
     if (status != UIDPOOL_OK)
         return status;
-    /* A misspelt Places= would leave files unseen. */
-    status =
-        config_check_keys(config, "residue", (const char *const[]){"Places", NULL}, &u->problem);
-    places = config_get(config, "residue", "Places");
-    if (status == UIDPOOL_OK && places)
-        status = split_places(u, places, config_file(config, "residue", "Places"));
-    if (status == UIDPOOL_OK)
-        u->config = config;
-    else
-        config_free(config);
-    return status;
+    u->configured = true;
+    u->allocator.places = (const char *const *)u->places.items;
+    return UIDPOOL_OK;
 }
 
 /*

@@ -74,7 +74,10 @@ static int take_argument(struct reading *r, const char *verb, const char *text)
     const struct command_option *argument = r->verb->argument;
 
     if (!argument || r->has_argument) {
-        log_error("%s: one argument too many: '%.80s'", verb, text);
+        if (*r->verb->name)
+            log_error("%s: one argument too many: '%.80s'", verb, text);
+        else
+            log_error("one argument too many: '%.80s'", text);
         return -EINVAL;
     }
     if (argument->parse(text, r->options) < 0) {

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One daemon a ledger, and one ledger a daemon: that nobody else serves it, and that it is still
+ * the one that was opened. */
+#ifndef DAEMON_INSTANCE_H
+#define DAEMON_INSTANCE_H
+
+#include "common/problem.h"
+
+#include <systemd/sd-event.h>
+
+struct instance;
+
+/* Lock LEDGER.daemon, in which our pid and our socket stand for whoever comes next. The ledger has
+ * been opened. UIDPOOL_CONFLICT names the daemon that has it. */
+enum uidpool_status instance_new(const char *ledger, const char *socket, struct instance **ret,
+                                 struct problem *p);
+/* NULL is allowed. */
+void instance_free(struct instance *i);
+
+/* `replaced` is called from the loop, once, when the path of the ledger or of its lock file does
+ * not lead any more to what was opened: what is written from now on would be in nobody's ledger. 0
+ * or a negative errno. */
+int instance_watch(struct instance *i, sd_event *event, void (*replaced)(void *userdata),
+                   void *userdata);
+
+#endif

@@ -16,7 +16,7 @@ void frame_free(struct frame *f);
 
 /* Room for the next bytes from the peer: *ret of so many bytes, never 0 as long as the message at
  * hand is not too long. Nothing is lost that is in it already. -EMSGSIZE: a message is longer than
- * the limit; -ENOMEM. */
+ * the limit; -ENOMEM; -EBUSY: a whole one waits. */
 int frame_room(struct frame *f, char **ret, size_t *ret_size);
 /* So many bytes were put there. */
 void frame_filled(struct frame *f, size_t n);
@@ -25,7 +25,10 @@ void frame_filled(struct frame *f, size_t n);
  * the next call of any other function. False: there is none yet. Call until false. */
 bool frame_take(struct frame *f, const char **ret, size_t *ret_size);
 
+/* Does a whole message wait to be taken? */
+bool frame_is_whole(struct frame *f);
+
 /* Bytes of a message whose NUL has not come. */
-size_t frame_pending(const struct frame *f);
+size_t frame_pending(struct frame *f);
 
 #endif

@@ -23,7 +23,8 @@ struct message {
  * Understand one call. Refused: what is no JSON object or has something behind it, a member twice,
  * a NUL in a text, depth of more than a few levels, "method" missing or not INTERFACE.METHOD,
  * "parameters" that are no object, flags that are no booleans, more and oneway together, and
- * members that varlink does not know. 0, -EBADMSG with a line in `why` for the peer, or -ENOMEM.
+ * members that varlink does not know (but extensions are ignored: objects whose name has a dot).
+ * 0, -EBADMSG with a line in `why` for the peer, or -ENOMEM.
  */
 int message_parse(const char *text, size_t size, struct message *ret, char *why, size_t why_size);
 void message_clear(struct message *m);
@@ -41,7 +42,8 @@ int message_get_bool(const json_t *parameters, const char *name, bool *ret);
 /* NULL, or the first member that is none of `known` (NULL-terminated). */
 const char *message_unknown(const json_t *parameters, const char *const *known);
 
-/* One message with its NUL, to be freed; `parameters` may be NULL. NULL: no memory. */
+/* One message with its NUL, to be freed; `parameters` is borrowed and may be NULL. NULL: no memory.
+ */
 char *message_reply(json_t *parameters, bool continues, size_t *ret_size);
 char *message_error(const char *error, json_t *parameters, size_t *ret_size);
 

@@ -7,8 +7,11 @@
  * last is answered, so a peer that sends more waits for itself. Limits: connections in all and of
  * one uid, bytes of a message, seconds for a whole message to come, seconds for a peer to take what
  * was written for it, calls of one uid that are being worked on. Each refusal is an error message
- * (io.uidpool.TooMany, io.uidpool.TooLong, io.uidpool.TooSlow) before the connection is closed, as
- * far as the peer reads it.
+ * (below) before the connection is closed, as far as the peer reads it.
+ *
+ * Peers that may change something are served as the event loop finds them; all others share one
+ * turn, user by user, so that however many they are, they take one piece of work at a time. A call
+ * that wants an answer is not begun for a peer that has gone.
  */
 #ifndef DAEMON_SERVER_H
 #define DAEMON_SERVER_H
@@ -17,6 +20,12 @@
 
 #include <jansson.h>
 #include <systemd/sd-event.h>
+
+/* Refusals, each with a `message` that says why. */
+#define SERVER_TOO_MANY "io.uidpool.TooMany"
+#define SERVER_TOO_LONG "io.uidpool.TooLong"
+#define SERVER_TOO_SLOW "io.uidpool.TooSlow"
+#define SERVER_BAD_MESSAGE "io.uidpool.BadMessage" /* what message_parse() does not understand */
 
 struct server;
 struct call;
@@ -49,7 +58,8 @@ struct server_limits {
 };
 extern const struct server_limits server_limits_default;
 
-/* org.varlink.service is served besides `interfaces`, which must outlive the server. */
+/* org.varlink.service is served besides `interfaces`, which must outlive the server, as `policy`
+ * must, which may be loaded again meanwhile. */
 int server_new(sd_event *event, const struct policy *policy, const struct server_limits *limits,
                const struct interface *const *interfaces, size_t n_interfaces, struct server **ret);
 /* Closes everything; calls that are being worked on stay until they are answered, to nobody. */
@@ -60,6 +70,9 @@ static inline void server_freep(struct server **s)
 }
 /* Take connections from a listening socket, which is the server's from now on. */
 int server_listen(struct server *s, int fd);
+/* Serve a connected stream socket, which is the server's from now on, also on failure. A peer that
+ * is refused, which it is told, is no failure. */
+int server_adopt(struct server *s, int fd);
 /* Take no new connections and no new calls; true when nothing is being worked on or to be sent. */
 bool server_drain(struct server *s);
 unsigned server_connections(const struct server *s);

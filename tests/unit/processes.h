@@ -289,7 +289,7 @@ static inline int run_in_child(int (*body)(void *), void *userdata)
 }
 
 /* How a program ended, and the beginning of what it said on standard error. */
-struct outcome {
+struct ending {
     int status; /* -1: killed */
     char said[512];
 };
@@ -318,9 +318,9 @@ static inline pid_t start_program(char *argv[], void (*before)(void), int *ret_s
     return pid;
 }
 
-static inline struct outcome run_program(char *argv[], void (*before)(void))
+static inline struct ending run_program(char *argv[], void (*before)(void))
 {
-    struct outcome o = {.status = -1};
+    struct ending o = {.status = -1};
     _cleanup_fd_ int said = -1;
     pid_t pid = start_program(argv, before, &said);
     size_t length = 0;

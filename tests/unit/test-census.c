@@ -388,7 +388,7 @@ static void the_child_dies_with_the_helper(void **state)
 /*
  * What the helper refuses.
  */
-static struct outcome run_helper(const char *range, const char *zombies, const char *more,
+static struct ending run_helper(const char *range, const char *zombies, const char *more,
                                  void (*before)(void))
 {
     char *argv[] = {(char[]){HELPER}, (char *)range, (char *)zombies, (char *)more, NULL};
@@ -396,7 +396,7 @@ static struct outcome run_helper(const char *range, const char *zombies, const c
     return run_program(argv, before);
 }
 
-static void assert_refused(struct outcome o, int status)
+static void assert_refused(struct ending o, int status)
 {
     assert_int_equal(o.status, status);
     assert_ptr_equal(strstr(o.said, "uidpool-census: "), o.said);
@@ -478,7 +478,7 @@ static void ignore_children(void)
 
 static void assert_unfit(void (*unfit)(void), const char *says)
 {
-    struct outcome o = run_helper("2114530000+1", "0", NULL, unfit);
+    struct ending o = run_helper("2114530000+1", "0", NULL, unfit);
 
     assert_refused(o, 3);
     assert_non_null(strstr(o.said, says));

@@ -25,7 +25,7 @@ static struct scene fresh_scene(void)
     return (struct scene){first, first + 4, first + POOL_SIZE, first + POOL_SIZE + 1};
 }
 
-static struct outcome run_helper(const char *reaper, const char *pool, const char *target,
+static struct ending run_helper(const char *reaper, const char *pool, const char *target,
                                  const char *more)
 {
     char *argv[] = {(char[]){HELPER}, (char *)reaper, (char *)pool,
@@ -34,7 +34,7 @@ static struct outcome run_helper(const char *reaper, const char *pool, const cha
     return run_program(argv, NULL);
 }
 
-static struct outcome reap_as(struct scene s, uint32_t count, void (*before)(void))
+static struct ending reap_as(struct scene s, uint32_t count, void (*before)(void))
 {
     char reaper[32], pool[48], target[32];
     char *argv[] = {(char[]){HELPER}, reaper, pool, target, NULL};
@@ -45,13 +45,13 @@ static struct outcome reap_as(struct scene s, uint32_t count, void (*before)(voi
     return run_program(argv, before);
 }
 
-static void assert_done(struct outcome o)
+static void assert_done(struct ending o)
 {
     assert_string_equal(o.said, "");
     assert_int_equal(o.status, 0);
 }
 
-static void assert_refused(struct outcome o, int status, const char *says)
+static void assert_refused(struct ending o, int status, const char *says)
 {
     assert_int_equal(o.status, status);
     assert_ptr_equal(strstr(o.said, "uidpool-reap: "), o.said);
@@ -237,7 +237,7 @@ static void a_killed_helper_has_failed(void **state)
     struct scene s = fresh_scene();
     pid_t pid = start_life((struct life){s.stranger, s.reaper, s.stranger, NULL, kill_all});
     int64_t first = clock_monotonic_usec();
-    struct outcome o;
+    struct ending o;
 
     (void)state;
     do

@@ -389,7 +389,7 @@ static void the_child_dies_with_the_helper(void **state)
  * What the helper refuses.
  */
 static struct ending run_helper(const char *range, const char *zombies, const char *more,
-                                 void (*before)(void))
+                                void (*before)(void))
 {
     char *argv[] = {(char[]){HELPER}, (char *)range, (char *)zombies, (char *)more, NULL};
 

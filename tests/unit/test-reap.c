@@ -26,7 +26,7 @@ static struct scene fresh_scene(void)
 }
 
 static struct ending run_helper(const char *reaper, const char *pool, const char *target,
-                                 const char *more)
+                                const char *more)
 {
     char *argv[] = {(char[]){HELPER}, (char *)reaper, (char *)pool,
                     (char *)target,   (char *)more,   NULL};

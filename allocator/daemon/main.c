@@ -13,6 +13,7 @@
 #include "allocator/daemon/journal.h"
 #include "allocator/daemon/options.h"
 #include "allocator/daemon/readiness.h"
+#include "allocator/daemon/server.h"
 #include "allocator/daemon/status.h"
 #include "allocator/places.h"
 #include "common/cleanup.h"
@@ -42,7 +43,9 @@ struct service {
     struct daemon daemon;
     struct instance *instance;
     struct places places;
+    struct policy policy;
     struct status *status;
+    struct server *server;
     sd_event_source *drained; /* looks after each event whether all is answered */
     enum uidpool_status result;
 };
@@ -57,6 +60,7 @@ static void take_down(struct service *s)
     struct daemon *d = &s->daemon;
 
     sd_event_source_disable_unref(s->drained);
+    server_free(s->server);
     status_free(s->status);
     allocator_detach(&d->allocator);
     census_free(d->allocator.census);
@@ -74,7 +78,7 @@ static int on_drained(sd_event_source *source, void *userdata)
     struct service *s = userdata;
 
     (void)source;
-    return sd_event_exit(s->daemon.event, (int)s->result);
+    return server_drain(s->server) ? sd_event_exit(s->daemon.event, (int)s->result) : 0;
 }
 
 static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
@@ -130,6 +134,18 @@ static void on_replaced(void *userdata)
  * Reading again.
  */
 
+/* Without it root alone may change leases, which is the safe side. */
+static void load_policy(struct service *s)
+{
+    int r = policy_load(&s->policy);
+
+    if (r < 0)
+        journal_say(LOG_WARNING,
+                    "cannot look up the group " POLICY_GROUP
+                    ": %s; root alone may change leases until a reload finds it",
+                    strerror(-r));
+}
+
 /* A configuration that is wrong leaves the last one that was right. */
 static void reload_places(struct service *s)
 {
@@ -152,6 +168,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *sig
     (void)source;
     (void)signal;
     readiness_reloading();
+    load_policy(s);
     reload_places(s);
     status_changed(s->status);
     journal_say(LOG_INFO, "read the configuration, the pools and the group again");
@@ -205,12 +222,33 @@ static enum uidpool_status make_loop(struct service *s, struct problem *p)
     return r < 0 ? problem_errno(p, r, "cannot make the event loop") : UIDPOOL_OK;
 }
 
-/* Passed, or made. */
+static enum uidpool_status make_server(struct service *s, struct problem *p)
+{
+    int r;
+
+    load_policy(s);
+    r = server_new(s->daemon.event, &s->policy, &server_limits_default, NULL, 0, &s->server);
+    return r < 0 ? problem_errno(p, r, "cannot make the server") : UIDPOOL_OK;
+}
+
+/* On the socket that was passed, or on one of our own. */
+static enum uidpool_status listen_at(struct server *server, int *passed, const char *dir,
+                                     struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+    int r;
+
+    if (*passed < 0)
+        status = activation_listen(dir, SOCKET_NAME, 0666, passed, p);
+    if (status != UIDPOOL_OK)
+        return status;
+    r = server_listen(server, take_fd(passed));
+    return r < 0 ? problem_errno(p, r, "cannot serve %s/" SOCKET_NAME, dir) : UIDPOOL_OK;
+}
+
 static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 {
-    if (s->passed.varlink >= 0)
-        return UIDPOOL_OK;
-    return activation_listen(s->options->runtime_dir, SOCKET_NAME, 0666, &s->passed.varlink, p);
+    return listen_at(s->server, &s->passed.varlink, s->options->runtime_dir, p);
 }
 
 static enum uidpool_status go_up(struct service *s, struct problem *p)
@@ -218,6 +256,7 @@ static enum uidpool_status go_up(struct service *s, struct problem *p)
     static enum uidpool_status (*const steps[])(struct service *, struct problem *) = {
         open_ledger,
         make_loop,
+        make_server,
         listen_varlink,
     };
     enum uidpool_status status = UIDPOOL_OK;

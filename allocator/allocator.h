@@ -100,6 +100,13 @@ enum uidpool_status allocator_release(struct allocator *a, const struct uidpool_
                                       uint32_t timeout,
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p);
+/* Which leases a release is about: *ret_live are to be revoked. If there are none, *ret_over are
+ * those that were before, and still rest or are held: they count as released. UIDPOOL_NOT_FOUND:
+ * none of either, or no such pool. */
+enum uidpool_status allocator_release_which(struct allocator *a,
+                                            const struct uidpool_selector *selector,
+                                            struct lease_list *ret_live,
+                                            struct lease_list *ret_over, struct problem *p);
 enum uidpool_status allocator_recover(struct allocator *a, uint32_t timeout,
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p);

@@ -74,20 +74,29 @@ static enum uidpool_status none_found(const struct uidpool_selector *s, struct p
                        s->pool ? " in pool " : "", s->pool ? s->pool : "");
 }
 
-/* Nothing lives: what was released before, and still rests or is held, counts as released. */
-static enum uidpool_status report_over(struct allocator *a, const struct uidpool_selector *selector,
-                                       bool (*each)(const struct uidpool_lease *, void *),
-                                       void *userdata, struct problem *p)
+enum uidpool_status allocator_release_which(struct allocator *a,
+                                            const struct uidpool_selector *selector,
+                                            struct lease_list *ret_live,
+                                            struct lease_list *ret_over, struct problem *p)
 {
-    _cleanup_(lease_list_clear) struct lease_list list = {0};
-    enum uidpool_status status = lease_list_read(a->ledger, selector, is_over, &list, p);
+    _cleanup_(lease_list_clear) struct lease_list live = {0}, over = {0};
+    struct uidpool_pool pool;
+    enum uidpool_status status = UIDPOOL_OK;
 
-    if (status == UIDPOOL_OK && list.n == 0)
-        return none_found(selector, p);
-    for (size_t i = 0; i < list.n && status == UIDPOOL_OK && each; i++)
-        if (!each(&list.items[i], userdata))
-            break;
-    return status;
+    if (selector->pool)
+        status = ledger_pool_by_name(a->ledger, selector->pool, &pool, p);
+    if (status == UIDPOOL_OK)
+        status = lease_list_read(a->ledger, selector, is_live, &live, p);
+    if (status == UIDPOOL_OK && live.n == 0)
+        status = lease_list_read(a->ledger, selector, is_over, &over, p);
+    if (status == UIDPOOL_OK && live.n == 0 && over.n == 0)
+        status = none_found(selector, p);
+    if (status != UIDPOOL_OK)
+        return status;
+    *ret_live = live;
+    *ret_over = over;
+    live = over = (struct lease_list){0};
+    return UIDPOOL_OK;
 }
 
 enum uidpool_status allocator_release(struct allocator *a, const struct uidpool_selector *selector,
@@ -95,19 +104,15 @@ enum uidpool_status allocator_release(struct allocator *a, const struct uidpool_
                                       bool (*each)(const struct uidpool_lease *, void *),
                                       void *userdata, struct problem *p)
 {
-    _cleanup_(lease_list_clear) struct lease_list list = {0};
-    struct uidpool_pool pool;
-    enum uidpool_status status = UIDPOOL_OK;
+    _cleanup_(lease_list_clear) struct lease_list live = {0}, over = {0};
+    enum uidpool_status status = allocator_release_which(a, selector, &live, &over, p);
 
-    if (selector->pool)
-        status = ledger_pool_by_name(a->ledger, selector->pool, &pool, p);
-    if (status == UIDPOOL_OK)
-        status = lease_list_read(a->ledger, selector, is_live, &list, p);
-    if (status != UIDPOOL_OK)
-        return status;
-    if (list.n == 0)
-        return report_over(a, selector, each, userdata, p);
-    return revoke_all(a, REVOCATION_KILL, list.items, list.n, timeout, each, userdata, p);
+    if (status == UIDPOOL_OK && live.n > 0)
+        return revoke_all(a, REVOCATION_KILL, live.items, live.n, timeout, each, userdata, p);
+    for (size_t i = 0; i < over.n && each; i++)
+        if (!each(&over.items[i], userdata))
+            break;
+    return status;
 }
 
 enum uidpool_status allocator_recover(struct allocator *a, uint32_t timeout,

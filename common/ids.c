@@ -167,6 +167,16 @@ bool name_is_valid(const char *name)
     return true;
 }
 
+bool login_name_is_valid(const char *name)
+{
+    static const char first[] = "abcdefghijklmnopqrstuvwxyz_";
+    static const char rest[] = "abcdefghijklmnopqrstuvwxyz_0123456789-";
+    size_t length = strlen(name);
+
+    return length > 0 && length <= LOGIN_NAME_MAX_LENGTH && strchr(first, name[0]) &&
+           strspn(name, rest) == length;
+}
+
 int parse_uuid(const char *text, char ret[static 37])
 {
     static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";

@@ -47,6 +47,12 @@ bool uid_ranges_overlap(uint64_t a, uint64_t an, uint64_t b, uint64_t bn);
  */
 bool name_is_valid(const char *name);
 
+/* Login names are shorter than on other systems so that every tool can show them (useradd(8):
+ * 32 with the NUL). */
+#define LOGIN_NAME_MAX_LENGTH 31
+/* [a-z_][a-z0-9_-]*, at most so many bytes. */
+bool login_name_is_valid(const char *name);
+
 /* Accepts 8-4-4-4-12 hexadecimal digits, any case; writes 36 lower-case bytes and a NUL. */
 int parse_uuid(const char *text, char ret[static 37]);
 

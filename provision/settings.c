@@ -22,16 +22,6 @@
 /* Room for any account name that is to be judged: a prefix, "-domid" and a number. */
 #define NAME_ROOM (LOGIN_NAME_MAX_LENGTH + 32)
 
-bool login_name_is_valid(const char *name)
-{
-    static const char first[] = "abcdefghijklmnopqrstuvwxyz_";
-    static const char rest[] = "abcdefghijklmnopqrstuvwxyz_0123456789-";
-    size_t length = strlen(name);
-
-    return length > 0 && length <= LOGIN_NAME_MAX_LENGTH && strchr(first, name[0]) &&
-           strspn(name, rest) == length;
-}
-
 /*
  * The keys. Each function takes one value: true, or false if it is no such thing.
  */

@@ -5,15 +5,12 @@
 #define PROVISION_SETTINGS_H
 
 #include "common/config.h"
+#include "common/ids.h"
 #include "common/problem.h"
 #include "uidpool.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Login names are shorter than on other systems so that every tool can show them (useradd(8):
- * 32 with the NUL). */
-#define LOGIN_NAME_MAX_LENGTH 31
 
 /* Accounts=, as bits. */
 enum {
@@ -54,8 +51,5 @@ enum uidpool_status settings_read(const struct config *config, struct settings *
                                   struct problem *p);
 void settings_clear(struct settings *s);
 const struct pool_settings *settings_pool(const struct settings *s, const char *name);
-
-/* [a-z_][a-z0-9_-]*, at most LOGIN_NAME_MAX_LENGTH bytes (useradd(8)). */
-bool login_name_is_valid(const char *name);
 
 #endif

@@ -76,13 +76,16 @@ static const struct method *find_method(const struct interface *interface, const
     return NULL;
 }
 
-static void refuse_permission(struct call *call)
+static void refuse_permission(struct call *call, const struct interface *interface)
 {
     char text[128];
 
     snprintf(text, sizeof(text), "only root and the group " POLICY_GROUP " may do this, not uid %u",
              call->peer.uid);
-    call_error(call, VARLINK "PermissionDenied", json_pack("{s:s}", "message", text));
+    if (interface->refuse)
+        interface->refuse(call, text);
+    else
+        call_error(call, VARLINK "PermissionDenied", json_pack("{s:s}", "message", text));
 }
 
 static void run(struct call *call)
@@ -101,7 +104,7 @@ static void run(struct call *call)
     } else if (m->upgrade) {
         call_invalid(call, "upgrade");
     } else if (!policy_allows(&call->peer, method->needs)) {
-        refuse_permission(call);
+        refuse_permission(call, interface);
     } else if (method->streams && !m->more) {
         call_error(call, VARLINK "ExpectedMore", NULL);
     } else {

@@ -10,7 +10,7 @@
 /* What is served at RUNTIME-DIR/io.uidpool. Ends its subscriptions when freed. */
 struct methods;
 int methods_new(struct daemon *d, struct methods **ret);
-/* The server, whose calls they answer, goes first. */
+/* The loop does not run any more; the server, whose calls they answer, has gone before. */
 void methods_free(struct methods *m);
 /* Give every call that would go on for long its last answer: before the server is drained. */
 void methods_end_streams(struct methods *m);

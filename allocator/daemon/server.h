@@ -46,6 +46,9 @@ struct interface {
     const struct method *methods;
     size_t n_methods;
     void *userdata;
+    /* Answer a peer that may not call a method, `message` says why; NULL:
+     * org.varlink.service.PermissionDenied. */
+    void (*refuse)(struct call *call, const char *message);
 };
 
 struct server_limits {

@@ -73,12 +73,17 @@ static void take_down(struct service *s)
     sd_event_unref(d->event);
 }
 
-static int on_drained(sd_event_source *source, void *userdata)
+static bool drain(struct service *s)
+{
+    return server_drain(s->server);
+}
+
+static int on_event(sd_event_source *source, void *userdata)
 {
     struct service *s = userdata;
 
     (void)source;
-    return server_drain(s->server) ? sd_event_exit(s->daemon.event, (int)s->result) : 0;
+    return drain(s) ? sd_event_exit(s->daemon.event, (int)s->result) : 0;
 }
 
 static int on_patience(sd_event_source *source, uint64_t usec, void *userdata)
@@ -97,11 +102,11 @@ static int stop(struct service *s)
     sd_event *event = s->daemon.event;
     int r;
 
-    /* Asked twice. */
-    if (s->drained)
-        return sd_event_exit(event, (int)s->result);
     readiness_stopping();
-    r = sd_event_add_post(event, &s->drained, on_drained, s);
+    /* Nothing is under way, or we are asked a second time. */
+    if (drain(s) || s->drained)
+        return sd_event_exit(event, (int)s->result);
+    r = sd_event_add_post(event, &s->drained, on_event, s);
     if (r >= 0)
         r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, (uint64_t)DRAIN_USEC, 0,
                                        on_patience, s);

@@ -23,8 +23,10 @@ static int ask_name_services(size_t size, gid_t *ret)
     if (!buffer)
         return -ENOMEM;
     r = getgrnam_r(POLICY_GROUP, &group, buffer, size, &found);
-    /* getgrnam_r(3): some of these mean "not found", depending on the module. */
-    if (r != 0 && r != ENOENT && r != ESRCH)
+    /* getgrnam_r(3): some of these mean "not found", depending on the module. ENOLINK is
+     * nss-systemd's word for what SYSTEMD_BYPASS_USERDB told it, and comes after the modules before
+     * it. */
+    if (r != 0 && r != ENOENT && r != ESRCH && r != ENOLINK)
         return -r;
     *ret = found ? found->gr_gid : (gid_t)-1;
     return 0;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The life of a revocation's job between its phases: what wakes it, and how it ends. One timer and
- * one descriptor at most are armed at a time. Touches the event loop, and ends its own helpers.
+ * The life of a revocation's job between its phases: what wakes it, what it writes, and how it
+ * ends. It waits for one thing at a time. Touches the event loop and the committer.
  */
 #include "allocator/job.h"
 
+#include "allocator/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/spawn.h"
 
-#include <sys/epoll.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Microseconds between two looks at what cannot be waited for; doubles up to the second. */
 #define BACKOFF_FIRST (5 * USEC_PER_MSEC)
@@ -32,8 +34,7 @@ struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct u
     job->lease = *lease;
     job->timeout = timeout;
     job->backoff = BACKOFF_FIRST;
-    job->reaper_in_use = UIDPOOL_NO_UID;
-    job->claim_fd = job->helper_fd = job->wait_fd = job->reaper.lock_fd = -1;
+    job->claim_fd = job->wait_fd = job->guard_fd = -1;
     job->census_fd = job->tally_fd = -1;
     return job;
 }
@@ -42,30 +43,11 @@ struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct u
  * Events.
  */
 
-static int dispatch(struct job *job)
+static void on_wake(void *userdata)
 {
-    phase_fn wake = job->wake;
+    struct job *job = userdata;
 
-    job->timer = sd_event_source_disable_unref(job->timer);
-    job->io = sd_event_source_disable_unref(job->io);
-    job->wake = NULL;
-    wake(job);
-    return 0;
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    (void)source;
-    (void)usec;
-    return dispatch(userdata);
-}
-
-static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    (void)source;
-    (void)fd;
-    (void)events;
-    return dispatch(userdata);
+    job->wake(job);
 }
 
 /* Without events a job could only hang. */
@@ -77,21 +59,22 @@ static void no_events(struct job *job, int error)
 
 void job_later(struct job *job, int fd, int64_t usec, phase_fn wake)
 {
-    int r = 0;
+    int r;
 
     job->wake = wake;
-    if (fd >= 0)
-        r = sd_event_add_io(job->revoker->event, &job->io, fd, EPOLLIN, on_io, job);
-    if (r >= 0)
-        r = sd_event_add_time(job->revoker->event, &job->timer, CLOCK_MONOTONIC,
-                              (uint64_t)(clock_monotonic_usec() + usec), 1, on_timer, job);
+    r = await_set(&job->await, job->revoker->event, fd, usec, on_wake, job);
     if (r < 0)
         no_events(job, r);
 }
 
-void job_await(struct job *job, int pidfd, uint32_t uids, phase_fn wake)
+int64_t helper_patience(uint32_t uids)
 {
-    job_later(job, pidfd, HELPER_PATIENCE + (int64_t)uids * HELPER_PATIENCE_EACH, wake);
+    return HELPER_PATIENCE + (int64_t)uids * HELPER_PATIENCE_EACH;
+}
+
+void job_await(struct job *job, int fd, uint32_t uids, phase_fn wake)
+{
+    job_later(job, fd, helper_patience(uids), wake);
 }
 
 bool job_is_late(const struct job *job)
@@ -107,35 +90,58 @@ int64_t job_backoff(struct job *job)
     return pause > left ? (left > 0 ? left : 0) : pause;
 }
 
-void revoker_wake(struct revoker *r)
+void job_commit(struct job *job, commit_write_fn write, commit_done_fn done)
 {
-    (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
+    int r = committer_add(job->revoker->allocator->committer, write, done, job);
+
+    if (r < 0) {
+        struct problem problem = {0};
+
+        (void)problem_errno(&problem, r, "uid %u: cannot write the ledger", job->lease.uid);
+        done(UIDPOOL_FAILED, &problem, job);
+    }
+}
+
+void job_keep_survivors(struct job *job)
+{
+    const struct tasks *t = &job->tasks;
+    size_t n = tasks_count(t, TASK_ALIVE);
+    struct uidpool_survivor *all = calloc(n ? n : 1, sizeof(*all));
+
+    if (!all)
+        return; /* the message still names the first few */
+    free(job->survivors);
+    job->survivors = all;
+    job->n_survivors = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct scan_task *task = &t->items[i].is;
+        struct uidpool_survivor s = {.pid = task->pid, .tid = task->tid, .state = task->state};
+
+        if (t->items[i].fate != TASK_ALIVE)
+            continue;
+        memcpy(s.uids, task->uids, sizeof(s.uids));
+        (void)snprintf(s.command, sizeof(s.command), "%s", task->command);
+        all[job->n_survivors++] = s;
+    }
 }
 
 /*
  * Ends.
  */
 
-/* A helper whose answer nobody wants any more: it must end all the same, and be reaped. */
-static int drop_helper(int pidfd)
-{
-    if (pidfd >= 0)
-        (void)spawn_wait(pidfd, 0);
-    return close_fd(pidfd);
-}
-
 void job_free(struct job *job)
 {
-    job->timer = sd_event_source_disable_unref(job->timer);
-    job->io = sd_event_source_disable_unref(job->io);
+    committer_forget(job->revoker->allocator->committer, job);
+    volley_leave(job);
+    await_clear(&job->await);
     job->claim_fd = close_fd(job->claim_fd);
-    job->helper_fd = drop_helper(job->helper_fd);
+    job->guard_fd = close_fd(job->guard_fd);
     job->census_fd = close_fd(job->census_fd);
     job->tally_fd = close_fd(job->tally_fd);
     job->wait_fd = close_fd(job->wait_fd);
-    job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
     tasks_clear(&job->tasks);
     residue_free(job->residue);
+    free(job->survivors);
     free(job);
 }
 
@@ -143,18 +149,27 @@ void job_end(struct job *job, enum uidpool_status status)
 {
     struct revoker *r = job->revoker;
     struct job **at = &r->jobs;
+    struct outcome outcome = {.lease = &job->lease, .problem = &job->problem};
 
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
+    if (!*at)
+        r->end = at;
     r->n_jobs--;
     r->n_active -= job->active;
     job->problem.status = status;
     if (status == UIDPOOL_OK)
         job->problem.text[0] = '\0';
+    if (status == UIDPOOL_NOT_PROVEN) {
+        outcome.survivors = job->survivors;
+        outcome.n_survivors = job->n_survivors;
+    }
+    /* The uids are everybody's again before anybody is told so. */
+    volley_leave(job);
     job->claim_fd = close_fd(job->claim_fd);
     if (job->done)
-        job->done(&job->lease, &job->problem, job->userdata);
+        job->done(&outcome, job->userdata);
     job_free(job);
     revoker_wake(r);
 }

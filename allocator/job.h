@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A revocation under way, and the revoker it belongs to: what allocator/job.c (events and ends),
- * revoke.c (the phases) and revoker.c (the queue and the shared scan) have in common. Nobody else
- * includes this; revoker.h is the door.
+ * revoke.c (the phases), volley.c (kills) and revoker.c (the queue and the shared scan) have in
+ * common. Nobody else includes this; revoker.h is the door.
  */
 #ifndef ALLOCATOR_JOB_H
 #define ALLOCATOR_JOB_H
 
+#include "allocator/await.h"
+#include "allocator/committer.h"
+#include "allocator/machine.h"
 #include "allocator/reaper.h"
 #include "allocator/residue.h"
 #include "allocator/revocation.h"
@@ -17,6 +20,7 @@
 
 struct job;
 struct revoker;
+struct volley;
 
 typedef void (*phase_fn)(struct job *job);
 
@@ -28,17 +32,30 @@ struct job {
     struct uidpool_pool pool;
     bool was_other_boot;
     int64_t timeout, deadline;
-    revocation_done_fn done;
+    const struct revocation_guard *guard; /* or NULL */
+    outcome_fn done;
     void *userdata;
 
     bool active, wants_scan, scanning;
-    phase_fn wake; /* what the armed event runs */
-    sd_event_source *timer, *io;
+    phase_fn wake; /* what `await` is for */
+    struct await await;
     int64_t backoff, killed_at;
 
-    int claim_fd, helper_fd, census_fd, tally_fd, wait_fd;
-    struct reaper reaper;
-    uid_t reaper_in_use; /* the last one that the census found to be */
+    /* The kill that it wants; volley.c's. */
+    struct volley *volley;
+    struct job *next_in_volley;
+    bool ready; /* the lease is durably in revoking */
+    bool alone; /* with nobody else */
+
+    phase_fn allowed; /* what the guard is asked for */
+    int guard_fd;
+
+    /* The write that is with the committer. */
+    enum lease_event event;
+    uint32_t rest;
+    struct uidpool_lease stepped;
+
+    int claim_fd, census_fd, tally_fd, wait_fd;
     struct tasks tasks;
     size_t task;          /* the one waited for */
     uint32_t census_done; /* uids of the range the census has called empty */
@@ -47,24 +64,32 @@ struct job {
     uint32_t tally;  /* tasks the kernel counted before the first kill */
     uint32_t killed; /* tasks that earlier scans saw and later ones did not */
     struct residue *residue;
-    char residue_text[384];
+    char detail[640];                    /* of the evidence: why it failed, or what was left */
+    char reason[UIDPOOL_REASON_MAX + 1]; /* of the lease */
     struct evidence evidence;
+    struct uidpool_survivor *survivors;
+    size_t n_survivors;
     struct problem problem;
 };
 
 struct revoker {
     struct allocator *allocator;
     sd_event *event;
-    struct job *jobs; /* in order of arrival */
-    size_t n_jobs, n_active;
+    struct job *jobs, **end; /* in order of arrival */
+    size_t n_jobs, n_active, active_max;
+    struct volley *volleys;
+    struct reaper_accounts accounts;
+    struct orphan *orphans;
     struct scan *scan;
-    sd_event_source *work; /* begins and steps the scan, and starts waiting jobs */
+    sd_event_source *begin; /* waiting jobs */
+    sd_event_source *work;  /* begins and steps the scan */
+    sd_event_source *hurry; /* the same, where the loop has always something better to do */
 };
 
 /* A job with nothing begun. NULL if there is no memory. */
 struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct uidpool_lease *lease,
                     int64_t timeout);
-/* Drops everything it has: helpers are ended and reaped first. */
+/* Drops everything it has; what it was about to write never is. */
 void job_free(struct job *job);
 /* Takes the job out of the revoker, tells its owner, frees it. Last statement of a phase. */
 void job_end(struct job *job, enum uidpool_status status);
@@ -72,12 +97,22 @@ void job_end(struct job *job, enum uidpool_status status);
  * phase: without events it ends the job. */
 void job_later(struct job *job, int fd, int64_t usec, phase_fn wake);
 /* The same, with the patience that a helper for so many uids deserves. */
-void job_await(struct job *job, int pidfd, uint32_t uids, phase_fn wake);
+void job_await(struct job *job, int fd, uint32_t uids, phase_fn wake);
+int64_t helper_patience(uint32_t uids);
 bool job_is_late(const struct job *job);
 /* Microseconds to the next look: longer each time, never beyond the deadline. */
 int64_t job_backoff(struct job *job);
 
-/* Have the revoker look for work: a scan that is wanted, a job that may begin. */
+/* Give `write` to the committer; `done` gets the job. Last statement of a phase. */
+void job_commit(struct job *job, commit_write_fn write, commit_done_fn done);
+/* Remember who outlived the kill, for the outcome. */
+void job_keep_survivors(struct job *job);
+
+/* Have the revoker begin a job, if one waits and may; and the scan that one wants. */
 void revoker_wake(struct revoker *r);
+void revoker_want_scan(struct revoker *r);
+/* End a helper whose answer nobody wants any more, without waiting for that, and reap it when it is
+ * gone. Until then it holds what it inherited: a claim, a reaper's lock. Takes the pidfd. */
+void revoker_bury(struct revoker *r, int pidfd);
 
 #endif

@@ -8,6 +8,7 @@
 #include "allocator/scan.h"
 #include "build_config.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/ids.h"
 #include "common/lockfile.h"
 #include "common/pathsafe.h"
@@ -17,12 +18,16 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #define REAPER_ACCOUNT "uidpool-reaper"
 #define LOCK_DIRECTORY "/run/uidpool"
 #define LOCK_PATH LOCK_DIRECTORY "/reaper.lock"
+
+/* Microseconds for which an answer of the name services serves. */
+#define ACCOUNTS_LAST (60 * USEC_PER_SEC)
 
 #define HELPER_PATH UIDPOOL_HELPER_DIR "/uidpool-reap"
 
@@ -42,14 +47,20 @@ static bool account_find(const char *name, uid_t *ret)
     return true;
 }
 
+/* True, and asked again only in a minute: whoever asks is to ask now. */
+static bool is_due(int64_t *until)
+{
+    int64_t now = clock_monotonic_usec();
+
+    if (*until > now)
+        return false;
+    *until = now + ACCOUNTS_LAST;
+    return true;
+}
+
 /* The uids that libxl's own reaper and device models run as: it kills the first, we the others.
  * In its range mode a device model has the uid range-base + domid. */
-struct libxl_uids {
-    struct uid_range ranges[3];
-    size_t n_ranges;
-};
-
-static void libxl_find_uids(struct libxl_uids *ret)
+static void libxl_find_uids(struct reaper_accounts *of)
 {
     static const struct {
         const char *name;
@@ -60,21 +71,23 @@ static void libxl_find_uids(struct libxl_uids *ret)
         {"xen-qemuuser-range-base", DOMID_LAST + 1},
     };
 
-    ret->n_ranges = 0;
+    if (!is_due(&of->libxl_until))
+        return;
+    of->n_libxl = 0;
     for (size_t i = 0; i < ELEMENTS_OF(accounts); i++) {
-        struct uid_range *range = &ret->ranges[ret->n_ranges];
+        struct uid_range *range = &of->libxl[of->n_libxl];
 
         if (account_find(accounts[i].name, &range->first)) {
             range->count = accounts[i].count;
-            ret->n_ranges++;
+            of->n_libxl++;
         }
     }
 }
 
-static bool libxl_has(const struct libxl_uids *libxl, uid_t uid)
+static bool libxl_has(const struct reaper_accounts *of, uid_t uid)
 {
-    for (size_t i = 0; i < libxl->n_ranges; i++)
-        if (uid_range_has(libxl->ranges[i], uid))
+    for (size_t i = 0; i < of->n_libxl; i++)
+        if (uid_range_has(of->libxl[i], uid))
             return true;
     return false;
 }
@@ -114,14 +127,18 @@ static enum uidpool_status reaper_judge(struct ledger *l, uid_t uid, const char 
 }
 
 /* Which uids may be the reaper: the account's, alone, or the ledger's. */
-static enum uidpool_status find_candidates(struct ledger *l, struct uid_range *ret,
-                                           const char **ret_what, struct problem *p)
+static enum uidpool_status find_candidates(struct ledger *l, struct reaper_accounts *accounts,
+                                           struct uid_range *ret, const char **ret_what,
+                                           struct problem *p)
 {
     struct uid_range found = {.count = 1};
     enum uidpool_status status;
 
+    if (is_due(&accounts->reaper_until))
+        accounts->has_reaper = account_find(REAPER_ACCOUNT, &accounts->reaper);
+    found.first = accounts->reaper;
     *ret_what = "the account " REAPER_ACCOUNT;
-    if (!account_find(REAPER_ACCOUNT, &found.first)) {
+    if (!accounts->has_reaper) {
         *ret_what = "the ledger's reaper";
         status = ledger_reaper_range(l, &found.first, &found.count, p);
         if (status != UIDPOOL_OK)
@@ -155,8 +172,8 @@ static enum uidpool_status open_lock(int *ret, struct problem *p)
     return UIDPOOL_OK;
 }
 
-enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *ret,
-                                struct problem *p)
+enum uidpool_status reaper_take(struct ledger *l, struct reaper_accounts *accounts, uid_t after,
+                                struct reaper *ret, struct problem *p)
 {
     _cleanup_fd_ int lock = -1;
     struct uid_range candidates;
@@ -164,7 +181,7 @@ enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *re
     const char *what;
     uint32_t skip;
 
-    status = find_candidates(l, &candidates, &what, p);
+    status = find_candidates(l, accounts, &candidates, &what, p);
     if (status == UIDPOOL_OK)
         status = open_lock(&lock, p);
     if (status != UIDPOOL_OK)
@@ -189,12 +206,11 @@ enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *re
     return UIDPOOL_OK;
 }
 
-enum uidpool_status reaper_check(const struct reaper *r, struct problem *p)
+enum uidpool_status reaper_check(struct reaper_accounts *accounts, const struct reaper *r,
+                                 struct problem *p)
 {
-    struct libxl_uids libxl;
-
-    libxl_find_uids(&libxl);
-    if (libxl_has(&libxl, r->uid))
+    libxl_find_uids(accounts);
+    if (libxl_has(accounts, r->uid))
         return problem_set(p, UIDPOOL_CONFLICT,
                            "the reaper has the uid %u, which libxl uses for its own reaper or "
                            "device models: give the account " REAPER_ACCOUNT " another one",
@@ -203,16 +219,19 @@ enum uidpool_status reaper_check(const struct reaper *r, struct problem *p)
 }
 
 int reaper_start(const struct reaper *r, struct uid_range pool, struct uid_range target,
-                 int claim_fd)
+                 const int *claim_fds, size_t n_claim_fds)
 {
     char reaper_option[32], pool_option[48], target_argument[32];
     char *argv[] = {(char[]){"uidpool-reap"}, reaper_option, pool_option, target_argument, NULL};
-    int keep[] = {r->lock_fd, claim_fd};
+    int keep[1 + REAPER_CLAIMS_MAX] = {r->lock_fd};
 
+    if (n_claim_fds > REAPER_CLAIMS_MAX)
+        return -E2BIG;
+    memcpy(keep + 1, claim_fds, n_claim_fds * sizeof(*claim_fds));
     (void)snprintf(reaper_option, sizeof(reaper_option), "--reaper=%u", r->uid);
     (void)snprintf(pool_option, sizeof(pool_option), "--pool=%u+%u", pool.first, pool.count);
     (void)snprintf(target_argument, sizeof(target_argument), "%u+%u", target.first, target.count);
-    return spawn_helper(HELPER_PATH, argv, keep, ELEMENTS_OF(keep));
+    return spawn_helper(HELPER_PATH, argv, keep, 1 + n_claim_fds);
 }
 
 int reaper_finish(int pidfd)

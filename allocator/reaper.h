@@ -10,10 +10,26 @@
 #include "common/range.h"
 #include "db/ledger.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+
 /* A reaper uid that is ours alone as long as lock_fd is open, here or in a helper. */
 struct reaper {
     uid_t uid;
     int lock_fd;
+};
+
+/*
+ * What the name services said of accounts, for at most a minute: they may take long to answer, and
+ * whoever revokes many waits with all of them. An account that is made since is harmless, for the
+ * census has the last word on whether somebody runs as the reaper's uid. Begins as zeroes.
+ */
+struct reaper_accounts {
+    int64_t reaper_until, libxl_until; /* clock_monotonic_usec(); 0: never asked */
+    bool has_reaper;
+    uid_t reaper;
+    struct uid_range libxl[3]; /* its reaper's and its device models' */
+    size_t n_libxl;
 };
 
 /*
@@ -24,18 +40,21 @@ struct reaper {
  * reaper_check() UIDPOOL_OK. `after` (or UIDPOOL_NO_UID): one that was taken before and that
  * somebody runs as; it comes last.
  */
-enum uidpool_status reaper_take(struct ledger *l, uid_t after, struct reaper *ret,
-                                struct problem *p);
+enum uidpool_status reaper_take(struct ledger *l, struct reaper_accounts *accounts, uid_t after,
+                                struct reaper *ret, struct problem *p);
 
 /* Refuse a reaper that is one of libxl's accounts (xen-qemuuser-reaper, -range-base, -shared).
  * Apart from reaper_take(), because it asks the name services thrice: the census of the reaper can
  * run meanwhile. */
-enum uidpool_status reaper_check(const struct reaper *r, struct problem *p);
+enum uidpool_status reaper_check(struct reaper_accounts *accounts, const struct reaper *r,
+                                 struct problem *p);
 
 /* Start the helper: kill everything that runs as a uid of `target`, which must lie in `pool`.
- * Inherits the reaper's lock and `claim_fd`. Returns a pidfd or a negative errno. */
+ * Inherits the reaper's lock and the claims, at most REAPER_CLAIMS_MAX. Returns a pidfd or a
+ * negative errno. */
+#define REAPER_CLAIMS_MAX 16
 int reaper_start(const struct reaper *r, struct uid_range pool, struct uid_range target,
-                 int claim_fd);
+                 const int *claim_fds, size_t n_claim_fds);
 
 /* Once the pidfd is readable: 0, the signal was sent (which proves nothing), or a negative errno;
  * the helper said why on standard error. */

@@ -3,8 +3,8 @@
  * Revocation: kill by uid, prove it, look for residue. Each is an asynchronous job on an event
  * loop (allocator/revoker.h); the commands run the same jobs on a private one.
  *
- *   claim the uids > revoking, durable > reaper's uid, shown empty > helper kills > scan > wait on
- *   pidfds > census > residue > evidence and the next state, durable
+ *   claim the uids > revoking, durable > reaper's uid, shown empty > the guard, if there is one >
+ *   helper kills > scan > wait on pidfds > census > residue > evidence and the next state, durable
  *
  * The claim is held from the first look at the lease to the commit at the end, by us and by every
  * helper: a helper that outlives us keeps the uids from being leased and killed under their next
@@ -21,11 +21,30 @@ enum revocation_kind {
 };
 
 /*
- * What a job came to. UIDPOOL_OK: `lease` is now quarantined or held (KILL), or quarantined
- * (CLEAR). UIDPOOL_NOT_PROVEN: it stays as it was. UIDPOOL_CONFLICT (CLEAR): residue. Else the
- * ledger could not be written. `problem` says why. Survivors were added to the allocator's.
+ * Who is asked before each signal whether the uid is still the lease's owner's to be killed, where
+ * somebody knows that better than the ledger: a domid that has a next owner already runs as the
+ * same uid. Asked anew each time that the job is about to kill.
  */
-typedef void (*revocation_done_fn)(const struct uidpool_lease *lease, const struct problem *problem,
-                                   void *userdata);
+enum revocation_permission {
+    REVOCATION_UNKNOWN = 0, /* cannot be told now: nothing is killed; NOT_PROVEN */
+    REVOCATION_FORBIDDEN,   /* the uid is somebody else's by now: nothing is killed; CONFLICT */
+    REVOCATION_ALLOWED,
+};
+
+struct revocation_guard {
+    /* Begin to ask. A descriptor that becomes readable when there is an answer, owned by the job,
+     * or a negative errno (as UNKNOWN). */
+    int (*ask)(const struct uidpool_lease *lease, void *userdata);
+    /* The answer, once it is readable, or UNKNOWN if it is not by then; does not close it. */
+    enum revocation_permission (*answer)(int fd, void *userdata);
+    void *userdata;
+};
+
+/*
+ * What a job came to, in its outcome's problem. UIDPOOL_OK: `lease` is now quarantined or held
+ * (KILL), or quarantined (CLEAR). UIDPOOL_NOT_PROVEN: it stays as it was, survivors are told.
+ * UIDPOOL_CONFLICT: residue (CLEAR), or the guard forbade it, and the lease stays as it was, leased
+ * or revoking. Else the ledger could not be written.
+ */
 
 #endif

@@ -2,22 +2,24 @@
 /*
  * The phases of a revocation. Each function below named phase_* is one step of revocation.h's line;
  * it either goes on to the next or arms one event and returns. Touches the ledger, /proc and the
- * helpers; signals only through allocator/reaper.h.
+ * helpers; signals only through allocator/volley.h and allocator/reaper.h.
  *
  * 1. A job MUST hold the claim on its uids before it looks at the lease and until its last commit.
- * 2. The lease MUST be durably in `revoking` before the first signal.
+ * 2. The lease MUST be durably in `revoking` before the first signal: job_is_marked() alone makes
+ *    the job ready for its kill, and is called once the ledger says so.
  * 3. The scan MUST begin after the kill has returned, and the census after the scan's tasks are
  * dead.
  * 4. Whatever was not asked, failed, or was late is UNKNOWN, and UNKNOWN proves nothing.
+ * 5. The guard MUST be asked right before each signal, and after the lease is in `revoking`: a
+ * domid that gets its next owner after that is refused by the ledger.
  */
 #include "allocator/revoke.h"
 
 #include "allocator/census.h"
 #include "allocator/job.h"
-#include "allocator/machine.h"
+#include "allocator/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/spawn.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -35,8 +37,11 @@
 /* Microseconds for the tally, which runs before the kill and as the uid: its processes can stop it,
  * and must not put off their own end by that. */
 #define TALLY_PATIENCE (250 * USEC_PER_MSEC)
+/* Microseconds for the guard's answer. */
+#define GUARD_PATIENCE (5 * USEC_PER_SEC)
 
-static void phase_reaper(struct job *job);
+static void phase_mark(struct job *job);
+static void phase_kill_again(struct job *job);
 static void phase_scan(struct job *job);
 static void phase_wait(struct job *job);
 static void phase_census(struct job *job);
@@ -57,57 +62,36 @@ static uint32_t killed_so_far(const struct job *job)
     return counted > seen ? counted : seen;
 }
 
-static void add_survivors(struct allocator *a, const struct tasks *t)
+/* Store what was found, and let the lease make its step. */
+static enum uidpool_status write_end(struct ledger *l, void *userdata, struct problem *p)
 {
-    size_t n = tasks_count(t, TASK_ALIVE);
-    struct uidpool_survivor *all = reallocarray(a->survivors, a->n_survivors + n + 1, sizeof(*all));
+    struct job *job = userdata;
+    enum uidpool_status status;
 
-    if (!all)
-        return; /* the message still names the first few */
-    a->survivors = all;
-    for (size_t i = 0; i < t->n; i++) {
-        const struct scan_task *task = &t->items[i].is;
-        struct uidpool_survivor s = {.pid = task->pid, .tid = task->tid, .state = task->state};
+    job->stepped = job->lease;
+    job->evidence.lease = job->lease.id;
+    job->evidence.step = job->lease.step;
+    job->evidence.uids = lease_range(&job->lease);
+    job->evidence.detail = job->detail[0] ? job->detail : NULL;
+    status = ledger_evidence_insert(l, &job->evidence, p);
+    if (status == UIDPOOL_OK)
+        status = lease_step(l, &job->stepped, job->event, job->reason[0] ? job->reason : NULL,
+                            job->rest, p);
+    if (status == UIDPOOL_OK && job->stepped.state == UIDPOOL_STATE_QUARANTINED && job->rest == 0) {
+        struct uidpool_lease gone = job->stepped;
 
-        if (t->items[i].fate != TASK_ALIVE)
-            continue;
-        memcpy(s.uids, task->uids, sizeof(s.uids));
-        (void)snprintf(s.command, sizeof(s.command), "%s", task->command);
-        all[a->n_survivors++] = s;
+        status = lease_step(l, &gone, LEASE_EVENT_RESTED, NULL, 0, p);
     }
+    return status;
 }
 
-/* Store what was found and let the lease make this step, in one transaction. */
-static enum uidpool_status store(struct job *job, enum lease_event event, const char *reason,
-                                 uint32_t rest)
+/* It is durable. */
+static void take_stepped(struct job *job)
 {
-    struct ledger *l = job->revoker->allocator->ledger;
-    struct uidpool_lease lease = job->lease;
-    enum uidpool_status status = ledger_begin(l, &job->problem);
-
-    if (status != UIDPOOL_OK)
-        return status;
-    job->evidence.lease = lease.id;
-    job->evidence.step = lease.step;
-    job->evidence.uids = lease_range(&lease);
-    status = ledger_evidence_insert(l, &job->evidence, &job->problem);
-    if (status == UIDPOOL_OK)
-        status = lease_step(l, &lease, event, reason, rest, &job->problem);
-    if (status == UIDPOOL_OK && lease.state == UIDPOOL_STATE_QUARANTINED && rest == 0) {
-        struct uidpool_lease gone = lease;
-
-        status = lease_step(l, &gone, LEASE_EVENT_RESTED, NULL, 0, &job->problem);
-    }
-    if (status == UIDPOOL_OK)
-        status = ledger_commit(l, &job->problem);
-    ledger_rollback(l);
-    if (status != UIDPOOL_OK)
-        return status;
-    lease.tasks_killed = job->evidence.tasks_killed;
-    lease.tasks_scanned = job->evidence.tasks_scanned;
-    lease.zombies = job->evidence.zombies;
-    job->lease = lease;
-    return UIDPOOL_OK;
+    job->lease = job->stepped;
+    job->lease.tasks_killed = job->evidence.tasks_killed;
+    job->lease.tasks_scanned = job->evidence.tasks_scanned;
+    job->lease.zombies = job->evidence.zombies;
 }
 
 static void describe_failure(struct job *job, const char *why)
@@ -131,35 +115,42 @@ static void describe_failure(struct job *job, const char *why)
             lease->pool, lease->uid, owner, why);
 }
 
+/* The lease is in revoking (or held) also where that could not be written; say both. */
+static void gave_up(enum uidpool_status status, const struct problem *problem, void *userdata)
+{
+    struct job *job = userdata;
+
+    describe_failure(job, job->detail);
+    if (status == UIDPOOL_OK)
+        take_stepped(job);
+    else
+        (void)problem_set(&job->problem, UIDPOOL_NOT_PROVEN, "%.500s; and %.400s",
+                          job->problem.text, problem->text);
+    job_end(job, UIDPOOL_NOT_PROVEN);
+}
+
 /* Not proven. `why` is for the administrator; the survivors, if any, are named first. */
 static void job_give_up(struct job *job, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 static void job_give_up(struct job *job, const char *format, ...)
 {
-    char why[640], alive[512];
+    char alive[512];
     va_list ap;
 
     va_start(ap, format);
-    (void)vsnprintf(why, sizeof(why), format, ap);
+    (void)vsnprintf(job->detail, sizeof(job->detail), format, ap);
     va_end(ap);
+    volley_leave(job);
     if (tasks_count(&job->tasks, TASK_ALIVE) > 0) {
         job->evidence.scan = WITNESS_BUSY;
-        (void)snprintf(why, sizeof(why), "still there: %s",
+        (void)snprintf(job->detail, sizeof(job->detail), "still there: %s",
                        tasks_describe(&job->tasks, alive, sizeof(alive)));
-        add_survivors(job->revoker->allocator, &job->tasks);
+        job_keep_survivors(job);
     }
     job->evidence.tasks_killed = killed_so_far(job);
-    job->evidence.detail = why;
-    if (store(job, LEASE_EVENT_NOT_PROVEN, why, 0) != UIDPOOL_OK) {
-        /* The lease is in revoking (or held) all the same; say both. */
-        struct problem ledger = job->problem;
-
-        describe_failure(job, why);
-        (void)problem_set(&job->problem, UIDPOOL_NOT_PROVEN, "%.500s; and %.400s",
-                          job->problem.text, ledger.text);
-    } else
-        describe_failure(job, why);
-    job_end(job, UIDPOOL_NOT_PROVEN);
+    job->event = LEASE_EVENT_NOT_PROVEN;
+    (void)snprintf(job->reason, sizeof(job->reason), "%.*s", UIDPOOL_REASON_MAX, job->detail);
+    job_commit(job, write_end, gave_up);
 }
 
 /*
@@ -200,7 +191,7 @@ static void look_at_lease(struct job *job)
         job_end(job, UIDPOOL_OK);
         return;
     }
-    phase_reaper(job);
+    phase_mark(job);
 }
 
 void revocation_begin(struct job *job)
@@ -238,15 +229,6 @@ static bool has_ended(int pidfd)
     return poll(&ended, 1, 0) == 1;
 }
 
-/* A helper that is late is ended, so that it does not signal behind our back. */
-static bool helper_is_late(int pidfd)
-{
-    if (has_ended(pidfd))
-        return false;
-    (void)spawn_wait(pidfd, 0);
-    return true;
-}
-
 /* The census's answer, UNKNOWN if it is late: whoever asks has the claim until he knows, so nothing
  * happens behind our back. */
 static enum witness take_census(struct job *job)
@@ -257,34 +239,73 @@ static enum witness take_census(struct job *job)
     return answer;
 }
 
-static void phase_kill_done(struct job *job)
-{
-    int r = helper_is_late(job->helper_fd) ? -ETIMEDOUT : reaper_finish(job->helper_fd);
+/*
+ * The guard.
+ */
 
-    job->helper_fd = close_fd(job->helper_fd);
-    job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
-    if (r < 0) {
-        job_give_up(job, "the helper uidpool-reap did not kill (%s); it said why on standard error",
-                    strerror(-r));
+static void guard_said(struct job *job, enum revocation_permission permission)
+{
+    phase_fn allowed = job->allowed;
+    char owner[96];
+
+    job->allowed = NULL;
+    switch (permission) {
+    case REVOCATION_ALLOWED:
+        allowed(job);
+        return;
+    case REVOCATION_FORBIDDEN:
+        job_end(job,
+                problem_set(&job->problem, UIDPOOL_CONFLICT,
+                            "pool %s, uid %u (%s) is not killed: its domid has another owner by "
+                            "now, who runs as the same uid. The lease stays in revoking until "
+                            "that one is gone too",
+                            job->lease.pool, job->lease.uid,
+                            lease_owner(&job->lease, owner, sizeof(owner))));
+        return;
+    case REVOCATION_UNKNOWN:
+        break;
+    }
+    job_give_up(job, "it cannot be told whether the uid is another owner's by now, so nothing more "
+                     "is killed");
+}
+
+static void phase_guard_answered(struct job *job)
+{
+    enum revocation_permission permission = job->guard->answer(job->guard_fd, job->guard->userdata);
+
+    job->guard_fd = close_fd(job->guard_fd);
+    guard_said(job, permission);
+}
+
+void revocation_ask_guard(struct job *job, phase_fn allowed)
+{
+    if (!job->guard) {
+        allowed(job);
         return;
     }
+    job->allowed = allowed;
+    job->guard_fd = job->guard->ask(&job->lease, job->guard->userdata);
+    if (job->guard_fd >= 0) {
+        job_later(job, job->guard_fd, GUARD_PATIENCE, phase_guard_answered);
+        return;
+    }
+    job->guard_fd = -1;
+    guard_said(job, REVOCATION_UNKNOWN);
+}
+
+/*
+ * The kill.
+ */
+
+void revocation_killed(struct job *job)
+{
     job->killed_at = clock_monotonic_usec();
     phase_scan(job);
 }
 
-static void phase_kill(struct job *job)
+void revocation_not_killed(struct job *job, const char *why)
 {
-    struct uid_range pool = {job->pool.base, job->pool.size};
-
-    job->helper_fd = reaper_start(&job->reaper, pool, lease_range(&job->lease), job->claim_fd);
-    if (job->helper_fd < 0) {
-        int error = job->helper_fd;
-
-        job->helper_fd = -1;
-        job_give_up(job, "the helper uidpool-reap cannot be started: %s", strerror(-error));
-        return;
-    }
-    job_await(job, job->helper_fd, job->lease.count, phase_kill_done);
+    job_give_up(job, "%s", why);
 }
 
 static void phase_tally_done(struct job *job)
@@ -293,89 +314,69 @@ static void phase_tally_done(struct job *job)
 
     job->tally_fd = close_fd(job->tally_fd);
     job->tally = n > 0 ? (uint32_t)n : 0;
-    phase_kill(job);
+    volley_ready(job);
 }
 
-/* How many there are to kill, for the evidence: the tally was begun before. */
-static void phase_tally(struct job *job)
+/* Rule 2: it is durable. But for how many there are to kill, for the evidence, which was asked
+ * before, nothing stands between the lease and its kill. */
+static void job_is_marked(struct job *job)
 {
     if (job->tally_fd >= 0)
         job_later(job, job->tally_fd, TALLY_PATIENCE, phase_tally_done);
     else
-        phase_kill(job);
+        volley_ready(job);
 }
 
-static void phase_reaper_seen(struct job *job)
+static enum uidpool_status write_mark(struct ledger *l, void *userdata, struct problem *p)
 {
-    enum witness answer = take_census(job);
+    struct job *job = userdata;
 
-    if (answer == WITNESS_EMPTY) {
-        phase_tally(job);
-        return;
-    }
-    job->reaper.lock_fd = close_fd(job->reaper.lock_fd);
-    if (answer == WITNESS_BUSY && !job_is_late(job)) {
-        job->reaper_in_use = job->reaper.uid;
-        job_later(job, -1, job_backoff(job), phase_reaper);
-        return;
-    }
-    job_give_up(job, "the reaper's uid %u is %s, so killing would hit others; see who runs as it",
-                job->reaper.uid, answer == WITNESS_BUSY ? "in use" : "not shown to be unused");
+    job->stepped = job->lease;
+    return lease_step(l, &job->stepped, LEASE_EVENT_RELEASE,
+                      job->was_other_boot ? "the host was rebooted" : NULL, 0, p);
 }
 
-/* Rule 2. Durable before anything is signalled; the helpers that were started run meanwhile. */
-static enum uidpool_status mark_revoking(struct job *job)
+static void marked(enum uidpool_status status, const struct problem *problem, void *userdata)
 {
-    struct ledger *l = job->revoker->allocator->ledger;
-    enum uidpool_status status;
+    struct job *job = userdata;
 
+    if (status != UIDPOOL_OK) {
+        job->problem = *problem;
+        job_end(job, status);
+        return;
+    }
+    job->lease = job->stepped;
+    job_is_marked(job);
+}
+
+/* The helpers that are started here run while the mark is made durable. */
+static void phase_mark(struct job *job)
+{
+    int r = volley_join(job);
+
+    if (r < 0) {
+        job_end(job, problem_errno(&job->problem, r, "uid %u: cannot be killed", job->lease.uid));
+        return;
+    }
+    job->tally_fd = census_tally_start(job->revoker->allocator->census, lease_range(&job->lease),
+                                       job->claim_fd);
+    if (job->tally_fd < 0)
+        job->tally_fd = -1;
     if (job->lease.state == UIDPOOL_STATE_REVOKING)
-        return UIDPOOL_OK;
-    status = ledger_begin(l, &job->problem);
-    if (status == UIDPOOL_OK)
-        status = lease_step(l, &job->lease, LEASE_EVENT_RELEASE,
-                            job->was_other_boot ? "the host was rebooted" : NULL, 0, &job->problem);
-    if (status == UIDPOOL_OK)
-        status = ledger_commit(l, &job->problem);
-    ledger_rollback(l);
-    return status;
+        job_is_marked(job);
+    else
+        job_commit(job, write_mark, marked);
 }
 
-static void phase_reaper(struct job *job)
+/* The mark stands, and the tally was taken. */
+static void phase_kill_again(struct job *job)
 {
-    struct allocator *a = job->revoker->allocator;
-    struct problem problem = {0};
-    enum uidpool_status status = reaper_take(a->ledger, job->reaper_in_use, &job->reaper, &problem);
+    int r = volley_join(job);
 
-    if (status != UIDPOOL_OK)
-        job->reaper.lock_fd = -1;
-    else if (job->reaper.lock_fd >= 0)
-        job->census_fd =
-            census_start(a->census, (struct uid_range){job->reaper.uid, 1}, 0, job->reaper.lock_fd);
-    if (!job->tallied)
-        job->tally_fd = census_tally_start(a->census, lease_range(&job->lease), job->claim_fd);
-    job->tallied = true;
-
-    enum uidpool_status marked = mark_revoking(job);
-    if (marked != UIDPOOL_OK) {
-        job_end(job, marked);
-        return;
-    }
-    if (status == UIDPOOL_OK && job->reaper.lock_fd >= 0)
-        status = reaper_check(&job->reaper, &problem);
-    if (status != UIDPOOL_OK)
-        job_give_up(job, "no uid to kill with: %s", problem.text);
-    else if (job->reaper.lock_fd < 0 && !job_is_late(job))
-        job_later(job, -1, job_backoff(job), phase_reaper);
-    else if (job->reaper.lock_fd < 0)
-        job_give_up(job, "all uids to kill with are busy in other revocations");
-    else if (job->census_fd < 0) {
-        int error = job->census_fd;
-
-        job->census_fd = -1;
-        job_give_up(job, "the helper uidpool-census cannot be started: %s", strerror(-error));
-    } else
-        job_await(job, job->census_fd, 1, phase_reaper_seen);
+    if (r < 0)
+        job_give_up(job, "it cannot be killed again: %s", strerror(-r));
+    else
+        volley_ready(job);
 }
 
 /* Ask for a scan that begins after now; the revoker calls revocation_scanned() with it. */
@@ -383,21 +384,38 @@ static void phase_scan(struct job *job)
 {
     job->wants_scan = true;
     job->evidence.scan = job->evidence.census = WITNESS_UNKNOWN;
-    revoker_wake(job->revoker);
+    revoker_want_scan(job->revoker);
+}
+
+static bool is_unreachable(const struct job *job, const struct task *task)
+{
+    return task->fate == TASK_ALIVE && !task_is_reachable(&task->is, job->tasks.range);
 }
 
 /* Those kill(-1) could not reach, one by one. */
-static void kill_unreachable(struct job *job)
+static void phase_kill_unreachable(struct job *job)
 {
-    if (job->kind == REVOCATION_CLEAR)
-        return;
     for (size_t i = 0; i < job->tasks.n; i++) {
         const struct task *task = &job->tasks.items[i];
 
         /* Refused ones stay alive in the list and so become survivors. */
-        if (task->fate == TASK_ALIVE && !task_is_reachable(&task->is, job->tasks.range))
+        if (is_unreachable(job, task))
             (void)reaper_kill_task(&task->is, job->tasks.range);
     }
+    phase_wait(job);
+}
+
+static void phase_scanned(struct job *job)
+{
+    bool unreachable = false;
+
+    job->task = 0;
+    for (size_t i = 0; i < job->tasks.n && job->kind == REVOCATION_KILL; i++)
+        unreachable = unreachable || is_unreachable(job, &job->tasks.items[i]);
+    if (unreachable)
+        revocation_ask_guard(job, phase_kill_unreachable);
+    else
+        phase_wait(job);
 }
 
 void revocation_scanned(struct job *job, const struct scan *scan)
@@ -415,11 +433,8 @@ void revocation_scanned(struct job *job, const struct scan *scan)
         job_give_up(job, "no memory for what the scan saw");
     else if (scan_blind(scan))
         job_give_up(job, "the scan cannot see every task: %s", scan_blind(scan));
-    else {
-        kill_unreachable(job);
-        job->task = 0;
-        phase_wait(job);
-    }
+    else
+        phase_scanned(job);
 }
 
 static void progress_on_wait(struct job *job)
@@ -468,7 +483,7 @@ static void phase_wait(struct job *job)
     if (clock_monotonic_usec() - job->killed_at > KILL_AGAIN) {
         progress_on_wait(job);
         job->killed_at = clock_monotonic_usec();
-        job_later(job, -1, job_backoff(job), phase_reaper);
+        job_later(job, -1, job_backoff(job), phase_kill_again);
         return;
     }
     /* A pidfd tells the end of the whole process at once; the pause is for what never ends. What
@@ -495,7 +510,7 @@ static void census_failed(struct job *job, enum witness answer)
         allocator_progress(job->revoker->allocator,
                            "uid %u: the census still counts a task that the scan does not see",
                            uid);
-        job_later(job, -1, job_backoff(job), phase_reaper);
+        job_later(job, -1, job_backoff(job), phase_kill_again);
         return;
     }
     if (answer == WITNESS_BUSY)
@@ -581,30 +596,40 @@ static uint32_t rest_of(const struct job *job)
     return job->was_other_boot && job->evidence.tasks_killed == 0 ? 0 : job->pool.quarantine;
 }
 
+static void stored(enum uidpool_status status, const struct problem *problem, void *userdata)
+{
+    struct job *job = userdata;
+
+    if (status != UIDPOOL_OK)
+        job->problem = *problem;
+    else
+        take_stepped(job);
+    if (status == UIDPOOL_OK && job->kind == REVOCATION_CLEAR && job->event == LEASE_EVENT_RESIDUE)
+        status =
+            problem_set(&job->problem, UIDPOOL_CONFLICT,
+                        "uid %u stays held: %s. Look at it, remove it or give it another owner, "
+                        "and run 'uidpool clear %u' again",
+                        job->lease.uid, job->detail, job->lease.uid);
+    job_end(job, status);
+}
+
 static void phase_store(struct job *job)
 {
-    size_t found = residue_count(job->residue);
-    char reason[UIDPOOL_REASON_MAX + 1] = "";
-    enum uidpool_status status;
+    size_t found = residue_count(job->residue), removed = residue_removed(job->residue);
 
-    (void)snprintf(job->residue_text, sizeof(job->residue_text), "%s", residue_text(job->residue));
     job->evidence.residue = (uint32_t)found;
     job->evidence.zombies = (uint32_t)tasks_count(&job->tasks, TASK_ZOMBIE);
     job->evidence.tasks_killed = killed_so_far(job);
     if (found)
-        (void)snprintf(reason, sizeof(reason), "left behind: %s", job->residue_text);
-    else if (residue_removed(job->residue) > 0)
-        (void)snprintf(reason, sizeof(reason), "removed %zu IPC objects",
-                       residue_removed(job->residue));
-    job->evidence.detail = reason[0] ? reason : NULL;
-    status = store(job, found ? LEASE_EVENT_RESIDUE : LEASE_EVENT_PROVEN, found ? reason : NULL,
-                   rest_of(job));
-    if (status == UIDPOOL_OK && found && job->kind == REVOCATION_CLEAR)
-        status = problem_set(&job->problem, UIDPOOL_CONFLICT,
-                             "uid %u stays held: left behind: %s. Look at it, remove it or give it "
-                             "another owner, and run 'uidpool clear %u' again",
-                             job->lease.uid, job->residue_text, job->lease.uid);
-    job_end(job, status);
+        (void)snprintf(job->detail, sizeof(job->detail), "left behind: %s",
+                       residue_text(job->residue));
+    else if (removed > 0)
+        (void)snprintf(job->detail, sizeof(job->detail), "removed %zu IPC objects", removed);
+    if (found)
+        (void)snprintf(job->reason, sizeof(job->reason), "%.*s", UIDPOOL_REASON_MAX, job->detail);
+    job->event = found ? LEASE_EVENT_RESIDUE : LEASE_EVENT_PROVEN;
+    job->rest = rest_of(job);
+    job_commit(job, write_end, stored);
 }
 
 static void phase_residue_step(struct job *job)

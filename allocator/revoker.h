@@ -22,15 +22,18 @@ static inline void revoker_freep(struct revoker **r)
 }
 
 /* Add a job; `done` is called once, from the loop. It has `timeout` microseconds from when it
- * begins, which may be later: so many run at once. 0 or -ENOMEM. */
+ * begins, which may be later: a hundred run at once. `guard` (or NULL) must outlive the job. 0 or
+ * -ENOMEM. */
 int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpool_lease *lease,
-                int64_t timeout, revocation_done_fn done, void *userdata);
+                int64_t timeout, const struct revocation_guard *guard, outcome_fn done,
+                void *userdata);
 
 /* Jobs that are not done yet. */
 size_t revoker_pending(const struct revoker *r);
 
-/* Run jobs for these leases on a private loop until all are done. `timeout` in seconds for each.
- * Returns the worst status, its problem in `p`. */
+/* Run jobs for these leases on the allocator's private loop until all are done. `timeout` in
+ * seconds for each. Returns the worst status, its problem in `p`; survivors are added to the
+ * allocator's. Never called where the loop is somebody else's (allocator_attach()). */
 enum uidpool_status revoke_all(struct allocator *a, enum revocation_kind kind,
                                const struct uidpool_lease *leases, size_t n, uint32_t timeout,
                                bool (*each)(const struct uidpool_lease *, void *), void *userdata,

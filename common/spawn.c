@@ -29,7 +29,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define KEEP_MAX 4
+#define KEEP_MAX 20
 #define KEEP_FIRST 3
 /* The frames on it are small; the rest is for what sanitizers put there. */
 #define STACK_SIZE (64 * 1024)

@@ -8,7 +8,7 @@
 
 /*
  * Run `path` (no PATH search) with `argv` and an empty environment. Standard input and output are
- * /dev/null, standard error is ours; `keep` (at most 4 descriptors) become 3, 4, ... in the
+ * /dev/null, standard error is ours; `keep` (at most 20 descriptors) become 3, 4, ... in the
  * child; everything else is closed there. The child's signal mask is empty and its handlers are
  * default.
  *

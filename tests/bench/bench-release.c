@@ -92,7 +92,7 @@ static void measure_floor(struct floor *f)
     struct scan *scan = NULL;
     int64_t begin = bench_now();
 
-    helper_fd = reaper_start(&reaper, target, target, f->null_fd);
+    helper_fd = reaper_start(&reaper, target, target, &f->null_fd, 1);
     if (victim_fd < 0 || helper_fd < 0)
         bench_fail("the helper cannot be started");
     wait_readable(helper_fd);
@@ -224,6 +224,7 @@ int main(void)
     measure(&a, 100, 60, &f);
     measure(&a, 1000, 30, &f);
     measure(&a, 10000, 10, &f);
+    allocator_detach(&a);
     ledger_close(a.ledger);
     bare_close(f.bare);
     return EXIT_SUCCESS;

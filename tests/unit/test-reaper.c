@@ -37,19 +37,21 @@ static void write_passwd(const char *name, uid_t uid)
 static struct reaper take(uid_t after)
 {
     struct problem p = {0};
+    struct reaper_accounts nothing_known = {0};
     struct reaper r = {0};
 
-    if (reaper_take(ledger, after, &r, &p) != UIDPOOL_OK)
+    if (reaper_take(ledger, &nothing_known, after, &r, &p) != UIDPOOL_OK)
         fail_msg("%s", p.text);
     return r;
 }
 
 static void assert_not_taken(enum uidpool_status status, const char *says)
 {
+    struct reaper_accounts nothing_known = {0};
     struct reaper r = {.uid = 77, .lock_fd = 77};
     struct problem p = {0};
 
-    assert_int_equal(reaper_take(ledger, UIDPOOL_NO_UID, &r, &p), status);
+    assert_int_equal(reaper_take(ledger, &nothing_known, UIDPOOL_NO_UID, &r, &p), status);
     assert_int_equal(r.uid, 77);
     assert_int_equal(r.lock_fd, 77);
     assert_non_null(strstr(p.text, says));
@@ -131,10 +133,11 @@ static void accounts_that_cannot_reap_are_refused(void **state)
 
 static enum uidpool_status check(uid_t uid)
 {
+    struct reaper_accounts nothing_known = {0};
     struct reaper r = {.uid = uid, .lock_fd = -1};
     struct problem p = {0};
 
-    return reaper_check(&r, &p);
+    return reaper_check(&nothing_known, &r, &p);
 }
 
 static void libxls_uids_are_refused(void **state)
@@ -196,8 +199,8 @@ static int run_reaper(uid_t first, uint32_t count)
 {
     const struct reaper r = {.uid = TEST_UID_LAST, .lock_fd = STDERR_FILENO};
     struct uid_range pool = {TEST_UID_FIRST, TEST_UID_LAST - TEST_UID_FIRST};
-    _cleanup_fd_ int pidfd =
-        reaper_start(&r, pool, (struct uid_range){first, count}, STDERR_FILENO);
+    const int claim = STDERR_FILENO;
+    _cleanup_fd_ int pidfd = reaper_start(&r, pool, (struct uid_range){first, count}, &claim, 1);
     int result;
 
     assert_true(pidfd >= 0);

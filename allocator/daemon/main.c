@@ -15,6 +15,7 @@
 #include "allocator/daemon/readiness.h"
 #include "allocator/daemon/server.h"
 #include "allocator/daemon/status.h"
+#include "allocator/daemon/userdb.h"
 #include "allocator/places.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -46,6 +47,8 @@ struct service {
     struct policy policy;
     struct status *status;
     struct server *server;
+    struct userdb *userdb;    /* or NULL: no pool resolves */
+    struct server *names;     /* serves it */
     sd_event_source *drained; /* looks after each event whether all is answered */
     enum uidpool_status result;
 };
@@ -60,7 +63,9 @@ static void take_down(struct service *s)
     struct daemon *d = &s->daemon;
 
     sd_event_source_disable_unref(s->drained);
+    server_free(s->names);
     server_free(s->server);
+    userdb_free(s->userdb);
     status_free(s->status);
     allocator_detach(&d->allocator);
     census_free(d->allocator.census);
@@ -75,7 +80,9 @@ static void take_down(struct service *s)
 
 static bool drain(struct service *s)
 {
-    return server_drain(s->server);
+    bool drained = server_drain(s->server);
+
+    return (!s->names || server_drain(s->names)) && drained;
 }
 
 static int on_event(sd_event_source *source, void *userdata)
@@ -136,7 +143,7 @@ static void on_replaced(void *userdata)
 }
 
 /*
- * Reading again.
+ * What may change while it runs: at the start and at each reload.
  */
 
 /* Without it root alone may change leases, which is the safe side. */
@@ -166,15 +173,91 @@ static void reload_places(struct service *s)
     s->places = places;
 }
 
+/* What the pools that give leases ask of the daemon. */
+struct needs {
+    bool follow, resolve;
+};
+
+static bool add_needs(const struct uidpool_pool *pool, void *userdata)
+{
+    struct needs *needs = userdata;
+
+    if (!pool->retired) {
+        needs->follow = needs->follow || pool->follow;
+        needs->resolve = needs->resolve || pool->resolve;
+    }
+    return true;
+}
+
+/* On the socket that was passed, or on one of our own. */
+static enum uidpool_status listen_at(struct server *server, int *passed, const char *dir,
+                                     struct problem *p)
+{
+    enum uidpool_status status = UIDPOOL_OK;
+    int r;
+
+    if (*passed < 0)
+        status = activation_listen(dir, SOCKET_NAME, 0666, passed, p);
+    if (status != UIDPOOL_OK)
+        return status;
+    r = server_listen(server, take_fd(passed));
+    return r < 0 ? problem_errno(p, r, "cannot serve %s/" SOCKET_NAME, dir) : UIDPOOL_OK;
+}
+
+static enum uidpool_status make_names(struct service *s, struct problem *p)
+{
+    _cleanup_(server_freep) struct server *names = NULL;
+    const struct interface *interface;
+    enum uidpool_status status;
+    int r = s->userdb ? 0 : userdb_new(&s->daemon, &s->userdb);
+
+    if (r >= 0) {
+        interface = userdb_interface(s->userdb);
+        r = server_new(s->daemon.event, &s->policy, &server_limits_default, &interface, 1, &names);
+    }
+    if (r < 0)
+        return problem_errno(p, r, "cannot make the server of names");
+    status = listen_at(names, &s->passed.userdb, s->options->userdb_dir, p);
+    if (status == UIDPOOL_OK)
+        s->names = take_ptr(names);
+    return status;
+}
+
+/* Once begun it goes on: which pools resolve is asked at each look-up. A socket that was passed is
+ * served in any case, for whoever has connected there waits. Leases do not wait for names. */
+static void serve_names(struct service *s, const struct needs *needs)
+{
+    struct problem p = {0};
+
+    if (s->names || (!needs->resolve && s->passed.userdb < 0))
+        return;
+    if (make_names(s, &p) != UIDPOOL_OK)
+        journal_say(LOG_ERR, "%s; leased uids have no names until a reload finds it mended",
+                    p.text);
+}
+
+static enum uidpool_status meet_needs(struct service *s, struct problem *p)
+{
+    struct needs needs = {false, false};
+    enum uidpool_status status = ledger_pool_each(s->daemon.allocator.ledger, add_needs, &needs, p);
+
+    if (status == UIDPOOL_OK)
+        serve_names(s, &needs);
+    return status;
+}
+
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *signal, void *userdata)
 {
     struct service *s = userdata;
+    struct problem p = {0};
 
     (void)source;
     (void)signal;
     readiness_reloading();
     load_policy(s);
     reload_places(s);
+    if (meet_needs(s, &p) != UIDPOOL_OK)
+        journal_say(LOG_ERR, "%s; the next reload tries again", p.text);
     status_changed(s->status);
     journal_say(LOG_INFO, "read the configuration, the pools and the group again");
     readiness_reloaded();
@@ -236,21 +319,6 @@ static enum uidpool_status make_server(struct service *s, struct problem *p)
     return r < 0 ? problem_errno(p, r, "cannot make the server") : UIDPOOL_OK;
 }
 
-/* On the socket that was passed, or on one of our own. */
-static enum uidpool_status listen_at(struct server *server, int *passed, const char *dir,
-                                     struct problem *p)
-{
-    enum uidpool_status status = UIDPOOL_OK;
-    int r;
-
-    if (*passed < 0)
-        status = activation_listen(dir, SOCKET_NAME, 0666, passed, p);
-    if (status != UIDPOOL_OK)
-        return status;
-    r = server_listen(server, take_fd(passed));
-    return r < 0 ? problem_errno(p, r, "cannot serve %s/" SOCKET_NAME, dir) : UIDPOOL_OK;
-}
-
 static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 {
     return listen_at(s->server, &s->passed.varlink, s->options->runtime_dir, p);
@@ -259,10 +327,7 @@ static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 static enum uidpool_status go_up(struct service *s, struct problem *p)
 {
     static enum uidpool_status (*const steps[])(struct service *, struct problem *) = {
-        open_ledger,
-        make_loop,
-        make_server,
-        listen_varlink,
+        open_ledger, make_loop, make_server, meet_needs, listen_varlink,
     };
     enum uidpool_status status = UIDPOOL_OK;
 

@@ -4,6 +4,7 @@
 #include "allocator/allocator.h"
 
 #include "allocator/committer.h"
+#include "allocator/granter.h"
 #include "allocator/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -27,15 +28,20 @@ int allocator_attach(struct allocator *a, sd_event *event)
         r = committer_new(a->ledger, a->event, &a->committer);
     if (r >= 0)
         r = revoker_new(a, a->event, &a->revoker);
+    if (r >= 0)
+        r = granter_new(a, a->event, &a->granter);
     if (r < 0)
         allocator_detach(a);
     return r < 0 ? r : 0;
 }
 
+/* The revoker's jobs are perhaps those of the granter's, which wait for them. */
 void allocator_detach(struct allocator *a)
 {
     revoker_free(a->revoker);
     a->revoker = NULL;
+    granter_free(a->granter);
+    a->granter = NULL;
     committer_free(a->committer);
     a->committer = NULL;
     a->event = sd_event_unref(a->event);

@@ -75,26 +75,33 @@ static int helper_start(struct census *c)
     return 0;
 }
 
-static int send_question(int to, const char *text, int claim_fd, int answer_fd)
+/* The claims come first, where to answer last. */
+struct question {
+    char text[64];
+    int fds[CENSUS_CLAIMS_MAX + 1];
+    size_t n_fds;
+};
+
+static int send_question(int to, const struct question *q)
 {
-    int fds[] = {claim_fd, answer_fd};
+    size_t size = q->n_fds * sizeof(*q->fds);
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(fds))];
+        char space[CMSG_SPACE(sizeof(q->fds))];
     } control = {0};
-    struct iovec data = {(char *)text, strlen(text)};
+    struct iovec data = {(char *)q->text, strlen(q->text)};
     struct msghdr message = {
         .msg_iov = &data,
         .msg_iovlen = 1,
         .msg_control = &control,
-        .msg_controllen = sizeof(control),
+        .msg_controllen = CMSG_SPACE(size),
     };
     ssize_t n;
 
     control.header.cmsg_level = SOL_SOCKET;
     control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(fds));
-    memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+    control.header.cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(&control.header), q->fds, size);
     do
         n = sendmsg(to, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
@@ -102,38 +109,48 @@ static int send_question(int to, const char *text, int claim_fd, int answer_fd)
 }
 
 /* To the helper that runs, or to a new one where none does, or where that one was killed. */
-static int ask(struct census *c, struct uid_range range, const char *what, int claim_fd)
+static int ask(struct census *c, struct uid_range range, const char *what, const int *claim_fds,
+               size_t n_claims)
 {
     _cleanup_fd_ int ours = -1, its = -1;
-    char text[64];
+    struct question q = {.n_fds = n_claims + 1};
     int fds[2], r;
 
-    (void)snprintf(text, sizeof(text), "%u+%u %s", range.first, range.count, what);
+    if (n_claims == 0 || n_claims > CENSUS_CLAIMS_MAX)
+        return -EINVAL;
+    (void)snprintf(q.text, sizeof(q.text), "%u+%u %s", range.first, range.count, what);
+    memcpy(q.fds, claim_fds, n_claims * sizeof(*claim_fds));
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     ours = fds[0];
-    its = fds[1];
-    r = c->pidfd >= 0 ? send_question(c->socket, text, claim_fd, its) : -EPIPE;
+    q.fds[n_claims] = its = fds[1];
+    r = c->pidfd >= 0 ? send_question(c->socket, &q) : -EPIPE;
     if (r == -EPIPE || r == -ECONNRESET) {
         helper_end(c);
         r = helper_start(c);
         if (r == 0)
-            r = send_question(c->socket, text, claim_fd, its);
+            r = send_question(c->socket, &q);
     }
     return r < 0 ? r : take_fd(&ours);
 }
 
-int census_start(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd)
+int census_start_shared(struct census *c, struct uid_range range, uint32_t zombies,
+                        const int *claim_fds, size_t n_claims)
 {
     char what[16];
 
     (void)snprintf(what, sizeof(what), "%u", zombies);
-    return ask(c, range, what, claim_fd);
+    return ask(c, range, what, claim_fds, n_claims);
+}
+
+int census_start(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd)
+{
+    return census_start_shared(c, range, zombies, &claim_fd, 1);
 }
 
 int census_tally_start(struct census *c, struct uid_range range, int claim_fd)
 {
-    return ask(c, range, "tally", claim_fd);
+    return ask(c, range, "tally", &claim_fd, 1);
 }
 
 /* The byte, or a negative errno; -ECHILD: whoever asked ended without a word. */

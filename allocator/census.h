@@ -13,6 +13,8 @@
 #include "common/range.h"
 #include "db/ledger.h"
 
+#include <stddef.h>
+
 /* Seconds after which a census that somebody stopped counts as BUSY. */
 #define CENSUS_PATIENCE_SEC 5
 
@@ -33,6 +35,10 @@ void census_free(struct census *c);
  * errno.
  */
 int census_start(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd);
+/* The same for uids that several have claimed: all the claims are kept open. At most so many. */
+#define CENSUS_CLAIMS_MAX 32
+int census_start_shared(struct census *c, struct uid_range range, uint32_t zombies,
+                        const int *claim_fds, size_t n_claims);
 
 /*
  * The answer, once the descriptor is readable. EMPTY: every uid has exactly `zombies` tasks. BUSY:

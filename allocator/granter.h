@@ -32,7 +32,7 @@ struct grant_request {
  * errno. */
 int granter_new(struct allocator *a, sd_event *event, struct granter **ret);
 /* Drops jobs that are not done, without calling their functions; what is not durable by then was
- * never leased. NULL is allowed. */
+ * never leased. The revoker must be gone, whose jobs tell ours. NULL is allowed. */
 void granter_free(struct granter *g);
 
 /* `done` is called once, from the loop, never from within this call. UIDPOOL_OK: the lease is

@@ -1,60 +1,69 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Giving out a lease: pool_walk names candidates, the claim keeps others away, the census says that
- * nobody runs as them, and one ledger transaction makes it so. Touches the ledger and the census;
- * an unproven lease that is in the way is revoked first.
+ * The rules of a lease: pool_walk names candidates, the claim keeps others away, the census says
+ * that nobody runs as them, and one write in a transaction, which others share, makes it so. Each
+ * function named step_* is one step of granter.h's line; it goes on to the next, or arms one event
+ * and returns. Touches the ledger and the claims; an unproven lease that is in the way is revoked
+ * first.
+ *
+ * 1. A candidate MUST be claimed before it is looked at, and until the write is durable.
+ * 2. The claim MUST be dropped before something is revoked: that wants it, and would wait for us.
+ * 3. The write MUST look again at whatever the ledger alone can know: that the owner has none. That
+ *    the uids are free is the ledger's own rule.
+ * 4. Only EMPTY lets a candidate be leased, but for an adopted one, of which BUSY is expected.
  */
 #include "allocator/allocator.h"
-#include "allocator/census.h"
+#include "allocator/committer.h"
+#include "allocator/grant.h"
 #include "allocator/machine.h"
 #include "allocator/pool.h"
 #include "allocator/revoker.h"
-#include "allocator/scan.h"
-#include "allocator/tasks.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/ids.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* So many uids in a row in use by strangers, and the range itself is in doubt. */
 #define FOREIGN_MAX 64
 /* How often the ledger may refuse what was just found to be free: by then something else is wrong.
  */
 #define REFUSALS_MAX 16
+/* Microseconds before the ledger is looked at again. */
+#define REFUSAL_PAUSE (2 * USEC_PER_MSEC)
 /* Quarantines ended with each lease: more than one, so that they cannot pile up. */
 #define RESTED_MAX 2
-/* Looks at a uid that is in use, and milliseconds between two: a task on its last moments, a
- * helper's orphan among them, is no stranger, and a hold needs an administrator to end it. */
-#define STRANGER_LOOKS 5
-#define STRANGER_PAUSE_MSEC 10
+/* And when the pool is exhausted, in so many pieces at most. */
+#define RESTED_CHUNK 32
+#define RESTED_CHUNKS 8
+/* Of a lease that was adopted. */
+#define RAN_ALREADY "it ran already"
 
-struct grant {
-    struct allocator *allocator;
-    const struct uidpool_lease_request *request;
-    uint32_t timeout;
-    int64_t deadline;
-    struct uidpool_pool pool;
-    struct uidpool_reservation reserved;
-    bool is_reserved;
-    unsigned foreign;
-    bool in_hands;              /* a free candidate was claimed by somebody else */
-    struct uidpool_lease lease; /* the result */
-    bool found;                 /* it is in the ledger */
-    struct problem *problem;
+/* What a look at a candidate came to, besides a status. */
+enum verdict {
+    VERDICT_OVER,  /* the status stands */
+    VERDICT_AGAIN, /* the ledger changed meanwhile: from the start */
+    VERDICT_NEXT,  /* not this candidate, another */
+    VERDICT_WAIT,  /* something is under way that comes first */
 };
 
-/* What one attempt came to, besides a status. */
-enum attempt {
-    ATTEMPT_OVER,  /* the status stands */
-    ATTEMPT_AGAIN, /* the ledger changed meanwhile: from the start */
-    ATTEMPT_NEXT,  /* not this candidate, another */
-    ATTEMPT_WAIT,  /* what is free is in others' hands: from the start, in a moment */
-};
+static void step_candidate(struct grant *g);
+
+static struct ledger *ledger_of(const struct grant *g)
+{
+    return g->granter->allocator->ledger;
+}
+
+static bool is_fixed(const struct grant *g)
+{
+    return g->walk.fixed != UIDPOOL_NO_UID;
+}
+
+/*
+ * The pool and the owner.
+ */
 
 struct only_pool {
     struct uidpool_pool pool;
@@ -77,18 +86,17 @@ static bool count_active(const struct uidpool_pool *pool, void *userdata)
 static enum uidpool_status find_only_pool(struct grant *g)
 {
     struct only_pool only = {0};
-    enum uidpool_status status =
-        ledger_pool_each(g->allocator->ledger, count_active, &only, g->problem);
+    enum uidpool_status status = ledger_pool_each(ledger_of(g), count_active, &only, &g->problem);
 
     if (status != UIDPOOL_OK)
         return status;
     if (only.n == 0 && only.unfinished.id)
-        return allocator_pool_check_active(&only.unfinished, g->problem);
+        return allocator_pool_check_active(&only.unfinished, &g->problem);
     if (only.n == 0)
-        return problem_set(g->problem, UIDPOOL_NOT_FOUND,
+        return problem_set(&g->problem, UIDPOOL_NOT_FOUND,
                            "there is no pool; 'uidpool pool add' makes one");
     if (only.n > 1)
-        return problem_set(g->problem, UIDPOOL_USAGE,
+        return problem_set(&g->problem, UIDPOOL_USAGE,
                            "there are several pools: name one ('uidpool pool list')");
     g->pool = only.pool;
     return UIDPOOL_OK;
@@ -97,23 +105,23 @@ static enum uidpool_status find_only_pool(struct grant *g)
 /* The pool, and the reservation if the name has one there. */
 static enum uidpool_status find_pool(struct grant *g)
 {
-    const struct uidpool_lease_request *request = g->request;
-    struct ledger *l = g->allocator->ledger;
+    const struct uidpool_lease_request *request = &g->request.lease;
+    struct ledger *l = ledger_of(g);
     enum uidpool_status status = UIDPOOL_NOT_FOUND;
 
     if (request->name)
-        status = ledger_reservation_by_name(l, request->name, &g->reserved, g->problem);
+        status = ledger_reservation_by_name(l, request->name, &g->reserved, &g->problem);
     if (status != UIDPOOL_OK && status != UIDPOOL_NOT_FOUND)
         return status;
     g->is_reserved =
         status == UIDPOOL_OK && (!request->pool || strcmp(request->pool, g->reserved.pool) == 0);
     if (g->is_reserved)
-        status = ledger_pool_by_id(l, g->reserved.pool_id, &g->pool, g->problem);
+        status = ledger_pool_by_id(l, g->reserved.pool_id, &g->pool, &g->problem);
     else if (request->pool)
-        status = ledger_pool_by_name(l, request->pool, &g->pool, g->problem);
+        status = ledger_pool_by_name(l, request->pool, &g->pool, &g->problem);
     else
         status = find_only_pool(g);
-    return status == UIDPOOL_OK ? allocator_pool_check_active(&g->pool, g->problem) : status;
+    return status == UIDPOOL_OK ? allocator_pool_check_active(&g->pool, &g->problem) : status;
 }
 
 static struct uidpool_selector owner_of(const struct grant *g)
@@ -121,8 +129,8 @@ static struct uidpool_selector owner_of(const struct grant *g)
     return (struct uidpool_selector){
         .struct_size = sizeof(struct uidpool_selector),
         .pool = g->pool.name,
-        .domid = g->request->domid,
-        .name = g->request->name,
+        .domid = g->request.lease.domid,
+        .name = g->request.lease.name,
         .uid = UIDPOOL_NO_UID,
     };
 }
@@ -137,12 +145,12 @@ static bool is_live(const struct uidpool_lease *lease)
 static enum uidpool_status compare(struct grant *g, const struct uidpool_lease *lease,
                                    bool *ret_revoke)
 {
-    const char *uuid = g->request->uuid ? g->request->uuid : "";
+    const char *uuid = g->request.lease.uuid ? g->request.lease.uuid : "";
     char owner[96];
 
     (void)lease_owner(lease, owner, sizeof(owner));
     if ((uuid[0] == '\0') != (lease->uuid[0] == '\0'))
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
+        return problem_set(&g->problem, UIDPOOL_CONFLICT,
                            "pool %s, %s has uid %u with %s%s; repeat the request like that, or "
                            "release it first",
                            g->pool.name, owner, lease->uid, lease->uuid[0] ? "uuid " : "no uuid",
@@ -151,30 +159,62 @@ static enum uidpool_status compare(struct grant *g, const struct uidpool_lease *
         *ret_revoke = true;
         return UIDPOOL_OK;
     }
-    if (g->request->count && g->request->count != lease->count)
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
+    if (g->request.lease.count && g->request.lease.count != lease->count)
+        return problem_set(&g->problem, UIDPOOL_CONFLICT,
                            "pool %s, %s has %u uids from %u on, not %u; release them first",
-                           g->pool.name, owner, lease->count, lease->uid, g->request->count);
+                           g->pool.name, owner, lease->count, lease->uid, g->request.lease.count);
     g->lease = *lease;
     g->lease.existing = true;
-    g->found = true;
     return UIDPOOL_OK;
 }
 
+/* Rule 2. One that was told of the last of them goes on. */
+static void on_revoked(const struct outcome *outcome, void *userdata)
+{
+    struct grant *g = userdata;
+
+    /* The first problem is kept: later ones are often its echo. */
+    if (outcome->problem->status != UIDPOOL_OK && g->failed.status == UIDPOOL_OK)
+        g->failed = *outcome->problem;
+    grant_keep_survivors(g, outcome);
+    if (--g->revoking > 0)
+        return;
+    if (g->failed.status == UIDPOOL_OK) {
+        grant_soon(g, grant_begin);
+        return;
+    }
+    g->problem = g->failed;
+    grant_end(g, g->failed.status);
+}
+
+/* Afterwards, if not all of it failed, g->revoking is not 0, and on_revoked() goes on. */
 static enum uidpool_status revoke_first(struct grant *g, const struct uidpool_lease *leases,
                                         size_t n)
 {
-    return revoke_all(g->allocator, REVOCATION_KILL, leases, n, g->timeout, NULL, NULL, g->problem);
+    struct revoker *revoker = g->granter->allocator->revoker;
+    int r = 0;
+
+    grant_unclaim(g);
+    for (size_t i = 0; i < n && r >= 0; i++) {
+        r = revoker_add(revoker, REVOCATION_KILL, &leases[i], g->request.timeout, NULL, on_revoked,
+                        g);
+        g->revoking += r >= 0;
+    }
+    if (r >= 0)
+        return UIDPOOL_OK;
+    (void)problem_errno(&g->failed, r, "pool %s: cannot revoke what is in the way", g->pool.name);
+    g->problem = g->failed;
+    return g->revoking > 0 ? UIDPOOL_OK : g->failed.status;
 }
 
-/* What the owner has already. Afterwards it has one (g->found) or none that is not proven. */
+/* What the owner has already. Afterwards it has one (g->lease.id), or some are being revoked, or
+ * it has none that is not proven. */
 static enum uidpool_status settle_owner(struct grant *g)
 {
     _cleanup_(lease_list_clear) struct lease_list list = {0};
     struct uidpool_selector owner = owner_of(g);
     size_t n = 0;
-    enum uidpool_status status =
-        lease_list_read(g->allocator->ledger, &owner, is_live, &list, g->problem);
+    enum uidpool_status status = lease_list_read(ledger_of(g), &owner, is_live, &list, &g->problem);
 
     for (size_t i = 0; i < list.n && status == UIDPOOL_OK; i++) {
         bool revoke = lease_is_unproven(&list.items[i]);
@@ -187,6 +227,28 @@ static enum uidpool_status settle_owner(struct grant *g)
     return status == UIDPOOL_OK && n > 0 ? revoke_first(g, list.items, n) : status;
 }
 
+/* Two at once for one owner would each find that it has none. */
+static void wait_behind(struct grant *g)
+{
+    int64_t left = g->deadline - clock_monotonic_usec();
+    struct uidpool_lease owner = {.domid = g->request.lease.domid};
+    char text[96];
+
+    if (left > 0) {
+        g->queued = true;
+        grant_later(g, left, grant_begin);
+        return;
+    }
+    (void)snprintf(owner.name, sizeof(owner.name), "%s", g->name);
+    grant_end(g, problem_set(&g->problem, UIDPOOL_CONFLICT,
+                             "pool %s, %s: another request for it is under way; repeat it",
+                             g->pool.name, lease_owner(&owner, text, sizeof(text))));
+}
+
+/*
+ * Candidates.
+ */
+
 static enum uidpool_status explain_taken(struct grant *g, const struct uidpool_lease *lease)
 {
     char owner[96];
@@ -195,19 +257,19 @@ static enum uidpool_status explain_taken(struct grant *g, const struct uidpool_l
     switch (lease->state) {
     case UIDPOOL_STATE_QUARANTINED:
         return problem_set(
-            g->problem, UIDPOOL_CONFLICT,
+            &g->problem, UIDPOOL_CONFLICT,
             "pool %s, uid %u (last %s) is in quarantine for %u s more; wait, or take "
             "another domid",
             g->pool.name, lease->uid, owner, lease->rest_left);
     case UIDPOOL_STATE_HELD:
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
+        return problem_set(&g->problem, UIDPOOL_CONFLICT,
                            "pool %s, uid %u is held: %s. When that is gone, run 'uidpool clear %u'",
                            g->pool.name, lease->uid, lease->reason, lease->uid);
     case UIDPOOL_STATE_LEASED:
     case UIDPOOL_STATE_REVOKING:
         break;
     }
-    return problem_set(g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is %s for %s", g->pool.name,
+    return problem_set(&g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is %s for %s", g->pool.name,
                        lease->uid, uidpool_state_name(lease->state), owner);
 }
 
@@ -216,20 +278,25 @@ static enum uidpool_status check_account(struct grant *g)
 {
     struct ledger_account account;
     enum uidpool_status status =
-        ledger_account_by_name(g->allocator->ledger, g->reserved.name, &account, g->problem);
+        ledger_account_by_name(ledger_of(g), g->reserved.name, &account, &g->problem);
 
     if (status == UIDPOOL_OK && account.state != LEDGER_ACCOUNT_PRESENT)
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
+        return problem_set(&g->problem, UIDPOOL_CONFLICT,
                            "pool %s, uid %u is the account %s, which is removed or not finished; "
                            "'uidpool-provision user add %s' makes it",
                            g->pool.name, account.uid, account.name, account.name);
     return status == UIDPOOL_NOT_FOUND ? UIDPOOL_OK : status;
 }
 
+static bool is_own(const struct grant *g, const struct uidpool_lease *lease)
+{
+    return lease->state == UIDPOOL_STATE_LEASED && lease->pool_id == g->pool.id &&
+           lease->domid == g->request.lease.domid && strcmp(lease->name, g->name) == 0;
+}
+
 /* May a fixed candidate be had? Every lease that meets it must be rested. One that is not proven is
- * revoked: with the claim still in our hands that would wait for ourselves, so drop it. */
-static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want, int *claim,
-                                         enum attempt *ret)
+ * revoked. The owner's own came since we looked: look again. */
+static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want, enum verdict *ret)
 {
     struct uidpool_reservation other;
     uint32_t left = want.count;
@@ -237,16 +304,19 @@ static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want,
     while (left > 0) {
         struct uidpool_lease lease;
         enum uidpool_status status =
-            ledger_lease_at(g->allocator->ledger, want.first, left, &lease, g->problem);
+            ledger_lease_at(ledger_of(g), want.first, left, &lease, &g->problem);
 
         if (status == UIDPOOL_NOT_FOUND)
             break;
         if (status != UIDPOOL_OK)
             return status;
         if (lease_is_unproven(&lease)) {
-            *claim = close_fd(*claim);
-            *ret = ATTEMPT_AGAIN;
+            *ret = VERDICT_WAIT;
             return revoke_first(g, &lease, 1);
+        }
+        if (is_own(g, &lease)) {
+            *ret = VERDICT_AGAIN;
+            return UIDPOOL_OK;
         }
         if (!lease_is_rested(&lease))
             return explain_taken(g, &lease);
@@ -255,286 +325,367 @@ static enum uidpool_status look_at_fixed(struct grant *g, struct uid_range want,
     if (g->is_reserved)
         return check_account(g);
     enum uidpool_status status =
-        ledger_reservation_at(g->allocator->ledger, want.first, want.count, &other, g->problem);
+        ledger_reservation_at(ledger_of(g), want.first, want.count, &other, &g->problem);
     if (status == UIDPOOL_OK)
-        return problem_set(g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is reserved for %s",
+        return problem_set(&g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is reserved for %s",
                            g->pool.name, other.uid, other.name);
     return status == UIDPOOL_NOT_FOUND ? UIDPOOL_OK : status;
 }
 
 /* Is a candidate that was found free still free, now that we have the claim? */
-static enum uidpool_status look_at_found(struct grant *g, struct uid_range want, enum attempt *ret)
+static enum uidpool_status look_at_found(struct grant *g, struct uid_range want, enum verdict *ret)
 {
     uid_t first = 0;
-    enum uidpool_status status = ledger_free_block(g->allocator->ledger, &g->pool, want.first,
-                                                   want.count, &first, g->problem);
+    enum uidpool_status status =
+        ledger_free_block(ledger_of(g), &g->pool, want.first, want.count, &first, &g->problem);
 
     if (status == UIDPOOL_EXHAUSTED || (status == UIDPOOL_OK && first != want.first)) {
-        *ret = ATTEMPT_NEXT;
+        *ret = VERDICT_NEXT;
         return UIDPOOL_OK;
     }
     return status;
 }
 
-/* What the scan sees of these uids. False: it cannot see everything. */
-static bool look_for_tasks(struct uid_range range, struct tasks *ret)
+/* From the start, in a moment: somebody else was faster. On a busy host that may happen many times
+ * in a row. */
+static void look_again(struct grant *g, enum uidpool_status status)
 {
-    struct scan *scan = NULL;
-    bool sees = scan_new(&range, 1, &scan) == 0;
-
-    while (sees && scan_step(scan, UINT32_MAX) > 0)
-        ;
-    sees = sees && tasks_take(ret, scan, range, NULL) == 0 && !scan_blind(scan);
-    scan_free(scan);
-    return sees;
+    grant_unclaim(g);
+    g->refusals += status == UIDPOOL_CONFLICT || grant_is_late(g);
+    if (g->refusals >= REFUSALS_MAX)
+        grant_end(g, problem_set(&g->problem, UIDPOOL_CONFLICT,
+                                 "pool %s: the ledger kept changing under the request; repeat it",
+                                 g->pool.name));
+    else
+        grant_later(g, REFUSAL_PAUSE, grant_begin);
 }
 
-/* A name for the stranger, if the scan sees it. */
-static void describe_foreign(struct uid_range range, char *buf, size_t size)
-{
-    struct tasks tasks = {0};
-
-    (void)snprintf(buf, size, "a task that the scan cannot see");
-    (void)look_for_tasks(range, &tasks);
-    if (tasks_count(&tasks, TASK_ALIVE) > 0)
-        (void)tasks_describe(&tasks, buf, size);
-    tasks_clear(&tasks);
-}
-
-/* Ask again, for exactly the dead that the scan sees. */
-static enum witness census_beside_zombies(struct census *census, struct uid_range range, int claim)
-{
-    struct tasks tasks = {0};
-    enum witness answer = WITNESS_BUSY;
-
-    if (look_for_tasks(range, &tasks) && tasks_count(&tasks, TASK_ZOMBIE) == tasks.n) {
-        answer = WITNESS_EMPTY;
-        for (uint32_t i = 0; i < range.count && answer == WITNESS_EMPTY; i++)
-            answer = census_ask(census, (struct uid_range){range.first + i, 1},
-                                tasks_zombies_of(&tasks, range.first + i), claim);
-        if (answer == WITNESS_EMPTY && !tasks_zombies_stayed(&tasks))
-            answer = WITNESS_UNKNOWN;
-    }
-    tasks_clear(&tasks);
-    return answer;
-}
-
-/* Does anything run as these uids? The kernel also counts the dead whom nobody has reaped yet,
- * such as a former holder's; they are no stranger. UNKNOWN when they are being reaped all the time.
+/*
+ * The write.
  */
-static enum witness anybody_there(struct census *census, struct uid_range range, int claim)
-{
-    const struct timespec pause = {.tv_nsec = STRANGER_PAUSE_MSEC * 1000000};
-    enum witness answer = census_ask(census, range, 0, claim);
-
-    if (answer != WITNESS_BUSY)
-        return answer;
-    for (unsigned i = 0; i < STRANGER_LOOKS; i++) {
-        if (i > 0)
-            (void)nanosleep(&pause, NULL);
-        answer = census_beside_zombies(census, range, claim);
-        if (answer == WITNESS_EMPTY)
-            break;
-    }
-    return answer;
-}
 
 /* End what is rested: a little with every lease, and whatever lies in the candidate. */
-static enum uidpool_status end_rested(struct grant *g, struct uid_range want)
+static enum uidpool_status end_rested(struct ledger *l, struct uid_range want, struct problem *p)
 {
-    struct ledger *l = g->allocator->ledger;
     struct uidpool_lease rested[RESTED_MAX];
     uint32_t n = 0, left = want.count;
-    enum uidpool_status status = ledger_lease_rested(l, RESTED_MAX, rested, &n, g->problem);
+    enum uidpool_status status = ledger_lease_rested(l, RESTED_MAX, rested, &n, p);
 
     for (uint32_t i = 0; i < n && status == UIDPOOL_OK; i++)
-        status = lease_step(l, &rested[i], LEASE_EVENT_RESTED, NULL, 0, g->problem);
+        status = lease_step(l, &rested[i], LEASE_EVENT_RESTED, NULL, 0, p);
     while (left > 0 && status == UIDPOOL_OK) {
         struct uidpool_lease lease;
 
-        status = ledger_lease_at(l, want.first, left, &lease, g->problem);
+        status = ledger_lease_at(l, want.first, left, &lease, p);
         if (status == UIDPOOL_NOT_FOUND)
             return UIDPOOL_OK;
         if (status != UIDPOOL_OK)
             return status;
         left = lease.uid > want.first ? lease.uid - want.first : 0;
-        status = lease_step(l, &lease, LEASE_EVENT_RESTED, NULL, 0, g->problem);
+        status = lease_step(l, &lease, LEASE_EVENT_RESTED, NULL, 0, p);
     }
     return status;
 }
 
-/* Hold one uid that somebody else runs as, so that it is not asked again at every lease. */
-static enum uidpool_status hold_foreign(struct grant *g, uid_t uid)
+static uint32_t distance(const struct uidpool_pool *pool, uid_t from, uid_t to)
 {
-    struct ledger *l = g->allocator->ledger;
+    return to >= from ? to - from : to + pool->size - from;
+}
+
+/* Behind the uids that were given; not back, where others behind them were given meanwhile. */
+static enum uidpool_status move_next(struct ledger *l, const struct grant *g, struct problem *p)
+{
+    uid_t start = g->walk.start, last = uid_range_last(g->want);
+    struct uidpool_pool now;
+    enum uidpool_status status = ledger_pool_by_id(l, g->pool.id, &now, p);
+
+    if (status != UIDPOOL_OK ||
+        distance(&g->pool, start, now.next_uid) > distance(&g->pool, start, last))
+        return status;
+    return ledger_pool_set_next(l, g->pool.id, pool_next_after(&g->pool, g->want), p);
+}
+
+static struct uidpool_lease make_lease(const struct grant *g)
+{
+    struct uidpool_lease lease = {
+        .uid = g->want.first,
+        .count = g->want.count,
+        .gid = g->pool.group_per_uid ? g->want.first : g->pool.gid,
+        .pool_id = g->pool.id,
+        .domid = g->request.lease.domid,
+    };
+
+    (void)snprintf(lease.pool, sizeof(lease.pool), "%s", g->pool.name);
+    (void)snprintf(lease.name, sizeof(lease.name), "%s", g->name);
+    (void)snprintf(lease.uuid, sizeof(lease.uuid), "%s", g->uuid);
+    return lease;
+}
+
+/* Whoever asked said why, and an adopted one is told from the others. */
+static const char *reason_of(const struct grant *g, char *buf, size_t size)
+{
+    if (!g->ran_already)
+        return g->request.reason;
+    if (g->request.reason)
+        (void)snprintf(buf, size, RAN_ALREADY "; %s", g->request.reason);
+    else
+        (void)snprintf(buf, size, RAN_ALREADY);
+    return buf;
+}
+
+/* Rule 3. */
+static enum uidpool_status write_lease(struct ledger *l, void *userdata, struct problem *p)
+{
+    struct grant *g = userdata;
+    _cleanup_(lease_list_clear) struct lease_list list = {0};
+    struct uidpool_selector owner = owner_of(g);
+    struct uidpool_lease lease = make_lease(g);
+    char reason[UIDPOOL_REASON_MAX + 1];
+    enum uidpool_status status = lease_list_read(l, &owner, is_live, &list, p);
+
+    g->overtaken = status == UIDPOOL_OK && list.n > 0;
+    if (g->overtaken)
+        return problem_set(p, UIDPOOL_CONFLICT, "pool %s: the owner has a lease by now",
+                           g->pool.name);
+    if (status == UIDPOOL_OK)
+        status = end_rested(l, g->want, p);
+    if (status == UIDPOOL_OK)
+        status =
+            lease_step(l, &lease, LEASE_EVENT_GRANT, reason_of(g, reason, sizeof(reason)), 0, p);
+    if (status == UIDPOOL_OK && g->pool.policy == UIDPOOL_POLICY_NEXT && !g->is_reserved)
+        status = move_next(l, g, p);
+    if (status == UIDPOOL_OK)
+        g->lease = lease;
+    return status;
+}
+
+static void on_written(enum uidpool_status status, const struct problem *problem, void *userdata)
+{
+    struct grant *g = userdata;
+
+    if (status != UIDPOOL_OK)
+        g->problem = *problem;
+    if (status == UIDPOOL_CONFLICT)
+        look_again(g, g->overtaken ? UIDPOOL_OK : UIDPOOL_CONFLICT);
+    else
+        grant_end(g, status);
+}
+
+static void step_write(struct grant *g, commit_write_fn write, commit_done_fn done)
+{
+    int r = committer_add(g->granter->allocator->committer, write, done, g);
+
+    if (r < 0)
+        grant_end(g, problem_errno(&g->problem, r, "pool %s: cannot write", g->pool.name));
+}
+
+/*
+ * Strangers.
+ */
+
+static const char *foreign_reason(const struct grant *g, char *buf, size_t size)
+{
+    char who[256];
+
+    (void)snprintf(buf, size, "in use without a lease by %s",
+                   stranger_describe(g, who, sizeof(who)));
+    return buf;
+}
+
+/* Hold one uid that somebody else runs as, so that it is not asked again at every lease. */
+static enum uidpool_status write_hold(struct ledger *l, void *userdata, struct problem *p)
+{
+    struct grant *g = userdata;
+    struct uid_range uid = g->who.range;
+    char reason[320];
     struct uidpool_lease hold = {
-        .uid = uid,
-        .gid = g->pool.group_per_uid ? uid : g->pool.gid,
+        .uid = uid.first,
+        .gid = g->pool.group_per_uid ? uid.first : g->pool.gid,
         .count = 1,
         .pool_id = g->pool.id,
         .domid = UIDPOOL_NO_DOMID,
     };
-    char who[256], reason[320];
+    enum uidpool_status status = end_rested(l, uid, p);
 
-    describe_foreign((struct uid_range){uid, 1}, who, sizeof(who));
-    (void)snprintf(reason, sizeof(reason), "in use without a lease by %s", who);
-    enum uidpool_status status = ledger_begin(l, g->problem);
     if (status == UIDPOOL_OK)
-        status = end_rested(g, (struct uid_range){uid, 1});
-    if (status == UIDPOOL_OK)
-        status = lease_step(l, &hold, LEASE_EVENT_FOREIGN, reason, 0, g->problem);
-    if (status == UIDPOOL_OK)
-        status = ledger_commit(l, g->problem);
-    ledger_rollback(l);
-    if (status != UIDPOOL_OK)
-        return status;
+        status = lease_step(l, &hold, LEASE_EVENT_FOREIGN,
+                            foreign_reason(g, reason, sizeof(reason)), 0, p);
+    return status;
+}
+
+static void step_block(struct grant *g);
+
+/* All that are in the way are held now. */
+static void step_beyond(struct grant *g)
+{
+    grant_unclaim(g);
+    if (!is_fixed(g) && g->foreign < FOREIGN_MAX)
+        step_candidate(g);
+    else
+        grant_end(g, UIDPOOL_CONFLICT);
+}
+
+static void on_held(enum uidpool_status status, const struct problem *problem, void *userdata)
+{
+    struct grant *g = userdata;
+    uid_t uid = g->who.range.first;
+    char reason[320];
+
+    if (status != UIDPOOL_OK) {
+        g->problem = *problem;
+        grant_end(g, status);
+        return;
+    }
     g->foreign++;
-    return problem_set(g->problem, UIDPOOL_CONFLICT,
-                       "pool %s, uid %u is %s; it is held from now on. End that, then run 'uidpool "
-                       "clear %u'",
-                       g->pool.name, uid, reason, uid);
+    (void)problem_set(&g->problem, UIDPOOL_CONFLICT,
+                      "pool %s, uid %u is %s; it is held from now on. End that, then run 'uidpool "
+                      "clear %u'",
+                      g->pool.name, uid, foreign_reason(g, reason, sizeof(reason)), uid);
+    if (g->want.count == 1)
+        step_beyond(g);
+    else
+        step_block(g);
 }
 
-/* The census said BUSY of the block: hold those that are. */
-static enum uidpool_status hold_busy(struct grant *g, struct uid_range range, int claim)
+static void on_block_answer(struct grant *g, enum witness answer)
 {
-    enum uidpool_status status = UIDPOOL_CONFLICT;
+    g->hold_at++;
+    if (answer == WITNESS_BUSY)
+        step_write(g, write_hold, on_held);
+    else
+        grant_soon(g, step_block);
+}
 
-    if (range.count == 1)
-        return hold_foreign(g, range.first);
-    (void)problem_set(g->problem, UIDPOOL_CONFLICT,
+/* Which uids of a busy block are busy. */
+static void step_block(struct grant *g)
+{
+    struct uid_range one = {g->want.first + g->hold_at, 1};
+
+    if (g->hold_at < g->want.count)
+        stranger_ask(g, one, on_block_answer);
+    else
+        step_beyond(g);
+}
+
+static void step_hold(struct grant *g)
+{
+    if (g->want.count == 1) {
+        step_write(g, write_hold, on_held);
+        return;
+    }
+    (void)problem_set(&g->problem, UIDPOOL_CONFLICT,
                       "pool %s, one of the uids %u to %u was in use a moment ago", g->pool.name,
-                      range.first, uid_range_last(range));
-    for (uint32_t i = 0; i < range.count && status == UIDPOOL_CONFLICT; i++) {
-        struct uid_range one = {range.first + i, 1};
-
-        if (anybody_there(g->allocator->census, one, claim) == WITNESS_BUSY)
-            status = hold_foreign(g, one.first);
-    }
-    return status;
+                      g->want.first, uid_range_last(g->want));
+    g->hold_at = 0;
+    step_block(g);
 }
 
-static enum uidpool_status write_lease(struct grant *g, struct uid_range want)
+static void not_told(struct grant *g)
 {
-    struct ledger *l = g->allocator->ledger;
-    const struct uidpool_lease_request *request = g->request;
-    struct uidpool_lease lease = {
-        .uid = want.first,
-        .count = want.count,
-        .gid = g->pool.group_per_uid ? want.first : g->pool.gid,
-        .pool_id = g->pool.id,
-        .domid = request->domid,
-    };
-
-    (void)snprintf(lease.pool, sizeof(lease.pool), "%s", g->pool.name);
-    (void)snprintf(lease.name, sizeof(lease.name), "%s", request->name ? request->name : "");
-    (void)snprintf(lease.uuid, sizeof(lease.uuid), "%s", request->uuid ? request->uuid : "");
-    enum uidpool_status status = end_rested(g, want);
-    if (status == UIDPOOL_OK)
-        status = lease_step(l, &lease, LEASE_EVENT_GRANT, NULL, 0, g->problem);
-    if (status == UIDPOOL_OK && g->pool.policy == UIDPOOL_POLICY_NEXT && !g->is_reserved)
-        status = ledger_pool_set_next(l, g->pool.id, pool_next_after(&g->pool, want), g->problem);
-    if (status == UIDPOOL_OK)
-        status = ledger_commit(l, g->problem);
-    if (status != UIDPOOL_OK)
-        return status;
-    g->lease = lease;
-    g->found = true;
-    return UIDPOOL_OK;
+    grant_end(g, problem_set(&g->problem, UIDPOOL_NOT_PROVEN,
+                             "pool %s, uid %u: the census has no answer, so nothing was leased; "
+                             "the helper uidpool-census said why on standard error",
+                             g->pool.name, g->want.first));
 }
 
-/* The one transaction. The owner is asked for again inside: somebody may have been faster. */
-static enum uidpool_status grant(struct grant *g, struct uid_range want, enum attempt *ret)
+static void on_judged(struct grant *g, enum witness answer)
 {
-    struct ledger *l = g->allocator->ledger;
-    _cleanup_(lease_list_clear) struct lease_list list = {0};
-    struct uidpool_selector owner = owner_of(g);
-    enum uidpool_status status = ledger_begin(l, g->problem);
-
-    if (status == UIDPOOL_OK)
-        status = lease_list_read(l, &owner, is_live, &list, g->problem);
-    if (status == UIDPOOL_OK && list.n > 0)
-        *ret = ATTEMPT_AGAIN;
-    else if (status == UIDPOOL_OK) {
-        status = write_lease(g, want);
-        if (status == UIDPOOL_CONFLICT)
-            *ret = ATTEMPT_AGAIN;
-    }
-    ledger_rollback(l);
-    return status;
-}
-
-static void pause_for_claims(void)
-{
-    const struct timespec pause = {.tv_nsec = 2000000};
-
-    (void)nanosleep(&pause, NULL);
-}
-
-static int claim(struct grant *g, struct uid_range want, bool wait)
-{
-    int fd;
-
-    while ((fd = ledger_claim_uids(g->allocator->ledger, want.first, want.count)) == -EAGAIN &&
-           wait && clock_monotonic_usec() < g->deadline)
-        pause_for_claims();
-    return fd;
-}
-
-static enum uidpool_status try_candidate(struct grant *g, struct uid_range want, bool fixed,
-                                         enum attempt *ret)
-{
-    _cleanup_fd_ int fd = claim(g, want, fixed);
-    enum uidpool_status status;
-
-    *ret = ATTEMPT_OVER;
-    if (fd == -EAGAIN) {
-        g->in_hands = true;
-        *ret = fixed ? ATTEMPT_OVER : ATTEMPT_NEXT;
-        return problem_set(g->problem, UIDPOOL_CONFLICT,
-                           "pool %s, uid %u: another uidpool process is at work on it",
-                           g->pool.name, want.first);
-    }
-    if (fd < 0)
-        return problem_errno(g->problem, fd, "cannot lock %s.lock",
-                             ledger_path(g->allocator->ledger));
-    status = fixed ? look_at_fixed(g, want, &fd, ret) : look_at_found(g, want, ret);
-    if (status != UIDPOOL_OK || *ret != ATTEMPT_OVER)
-        return status;
-
-    switch (anybody_there(g->allocator->census, want, fd)) {
+    switch (answer) {
     case WITNESS_EMPTY:
-        return grant(g, want, ret);
+        step_write(g, write_lease, on_written);
+        return;
     case WITNESS_BUSY:
-        status = hold_busy(g, want, fd);
-        if (status == UIDPOOL_CONFLICT && !fixed && g->foreign < FOREIGN_MAX)
-            *ret = ATTEMPT_NEXT;
-        return status;
+        step_hold(g);
+        return;
     case WITNESS_UNKNOWN:
         break;
     }
-    return problem_set(g->problem, UIDPOOL_NOT_PROVEN,
-                       "pool %s, uid %u: the census has no answer, so nothing was leased; the "
-                       "helper uidpool-census said why on standard error",
-                       g->pool.name, want.first);
+    not_told(g);
 }
 
+static bool may_adopt(const struct grant *g)
+{
+    return g->request.adopt && is_fixed(g) && g->request.lease.domid != UIDPOOL_NO_DOMID;
+}
+
+/* Rule 4. */
+static void on_asked(struct grant *g, enum witness answer)
+{
+    g->ran_already = answer == WITNESS_BUSY && may_adopt(g);
+    if (g->ran_already)
+        step_write(g, write_lease, on_written);
+    else if (answer == WITNESS_BUSY)
+        stranger_look(g, g->want, on_judged);
+    else
+        on_judged(g, answer);
+}
+
+/*
+ * The walk.
+ */
+
+/* What jobs of ours have claimed is passed over without a lock being tried. */
 static enum uidpool_status find_free(void *userdata, uid_t from, uint32_t count, uid_t *ret,
                                      struct problem *p)
 {
     struct grant *g = userdata;
+    uid_t end = g->pool.base + g->pool.size, found = 0;
 
-    return ledger_free_block(g->allocator->ledger, &g->pool, from, count, ret, p);
+    while (from < end) {
+        enum uidpool_status status =
+            ledger_free_block(ledger_of(g), &g->pool, from, count, &found, p);
+
+        if (status != UIDPOOL_OK)
+            return status;
+        from = found;
+        while (grant_meets_claims(g, (struct uid_range){from, count}, &from))
+            g->in_hands = true;
+        if (from == found) {
+            *ret = found;
+            return UIDPOOL_OK;
+        }
+    }
+    return UIDPOOL_EXHAUSTED;
+}
+
+/* A fixed one is waited for, and then all is looked at anew. */
+static enum uidpool_status wait_for_claim(struct grant *g, enum verdict *ret)
+{
+    g->in_hands = true;
+    if (!is_fixed(g)) {
+        *ret = VERDICT_NEXT;
+        return UIDPOOL_OK;
+    }
+    if (grant_is_late(g))
+        return problem_set(&g->problem, UIDPOOL_CONFLICT,
+                           "pool %s, uid %u: another uidpool process is at work on it",
+                           g->pool.name, g->want.first);
+    *ret = VERDICT_WAIT;
+    grant_later(g, grant_backoff(g), grant_begin);
+    return UIDPOOL_OK;
+}
+
+/* Rule 1. */
+static enum uidpool_status take_candidate(struct grant *g, enum verdict *ret)
+{
+    int r = grant_claim(g);
+
+    *ret = VERDICT_OVER;
+    if (r == -EAGAIN)
+        return wait_for_claim(g, ret);
+    if (r < 0)
+        return problem_errno(&g->problem, r, "cannot lock %s.lock", ledger_path(ledger_of(g)));
+    return is_fixed(g) ? look_at_fixed(g, g->want, ret) : look_at_found(g, g->want, ret);
 }
 
 static enum uidpool_status exhausted(struct grant *g, uint32_t count)
 {
     struct uidpool_pool *pool = &g->pool;
-    enum uidpool_status status = ledger_pool_count(g->allocator->ledger, pool, g->problem);
+    enum uidpool_status status = ledger_pool_count(ledger_of(g), pool, &g->problem);
 
     if (status != UIDPOOL_OK)
         return status;
-    return problem_set(g->problem, UIDPOOL_EXHAUSTED,
+    return problem_set(&g->problem, UIDPOOL_EXHAUSTED,
                        "pool %s has no %u free uid%s in a row: of %u, %u are leased, %u being "
                        "revoked, %u in quarantine, %u held, %u reserved, %u free. See 'uidpool "
                        "list --pool=%s'",
@@ -543,68 +694,105 @@ static enum uidpool_status exhausted(struct grant *g, uint32_t count)
                        pool->name);
 }
 
-/* One walk over the candidates. */
-static enum uidpool_status attempt(struct grant *g, enum attempt *ret)
+/* Others may be done with what they have in hands. */
+static void step_exhausted(struct grant *g)
 {
-    struct pool_walk walk = {0};
-    struct uid_range want;
-    enum uidpool_status status =
-        pool_walk_begin(&g->pool, g->request->domid, g->request->count,
-                        g->is_reserved ? &g->reserved : NULL, &walk, g->problem);
+    if (g->in_hands && !grant_is_late(g))
+        grant_later(g, grant_backoff(g), grant_begin);
+    else
+        grant_end(g, exhausted(g, g->walk.count));
+}
 
-    *ret = ATTEMPT_OVER;
-    g->in_hands = false;
-    while (status == UIDPOOL_OK &&
-           (status = pool_walk_next(&walk, find_free, g, &want, g->problem)) == UIDPOOL_OK) {
-        status = try_candidate(g, want, walk.fixed != UIDPOOL_NO_UID, ret);
-        if (*ret != ATTEMPT_NEXT)
-            return status;
-        status = UIDPOOL_OK;
+/* Rests that are over, but whose turn had not come. */
+static enum uidpool_status write_rested(struct ledger *l, void *userdata, struct problem *p)
+{
+    struct grant *g = userdata;
+    enum uidpool_status status = UIDPOOL_OK;
+    uint32_t n = RESTED_CHUNK;
+
+    for (unsigned i = 0; i < RESTED_CHUNKS && n == RESTED_CHUNK && status == UIDPOOL_OK; i++) {
+        struct uidpool_lease rested[RESTED_CHUNK];
+
+        status = ledger_lease_rested_of(l, g->pool.id, RESTED_CHUNK, rested, &n, p);
+        for (uint32_t j = 0; j < n && status == UIDPOOL_OK; j++)
+            status = lease_step(l, &rested[j], LEASE_EVENT_RESTED, NULL, 0, p);
     }
-    if (status != UIDPOOL_EXHAUSTED || !walk.over)
-        return status; /* also when the walk could not begin */
-
-    /* Rests that are over, but whose turn had not come. */
-    size_t freed = 0;
-    status = allocator_free_rested(g->allocator, g->pool.name, &freed, g->problem);
-    if (status == UIDPOOL_OK && freed > 0)
-        *ret = ATTEMPT_AGAIN;
-    else if (status == UIDPOOL_OK && g->in_hands && clock_monotonic_usec() < g->deadline)
-        *ret = ATTEMPT_WAIT;
-    else if (status == UIDPOOL_OK)
-        status = exhausted(g, walk.count);
     return status;
 }
 
-enum uidpool_status allocator_lease(struct allocator *a,
-                                    const struct uidpool_lease_request *request, uint32_t timeout,
-                                    struct uidpool_lease *ret, struct problem *p)
+static void on_rested(enum uidpool_status status, const struct problem *problem, void *userdata)
 {
-    struct grant g = {
-        .allocator = a,
-        .request = request,
-        .timeout = timeout,
-        .deadline = clock_monotonic_usec() + (int64_t)timeout * USEC_PER_SEC,
-        .problem = p,
-    };
+    struct grant *g = userdata;
 
-    for (unsigned refusals = 0; refusals < REFUSALS_MAX;) {
-        enum attempt next = ATTEMPT_OVER;
-        enum uidpool_status status = find_pool(&g);
-
-        if (status == UIDPOOL_OK)
-            status = settle_owner(&g);
-        if (status == UIDPOOL_OK && !g.found)
-            status = attempt(&g, &next);
-        if (status == UIDPOOL_OK && g.found)
-            *ret = g.lease;
-        if (g.found || next == ATTEMPT_OVER || (status != UIDPOOL_OK && status != UIDPOOL_CONFLICT))
-            return status;
-        /* Somebody else was faster. On a busy host that may happen many times in a row. */
-        refusals += status == UIDPOOL_CONFLICT || clock_monotonic_usec() >= g.deadline;
-        pause_for_claims();
+    if (status == UIDPOOL_OK) {
+        look_again(g, UIDPOOL_OK);
+        return;
     }
-    return problem_set(p, UIDPOOL_CONFLICT,
-                       "pool %s: the ledger kept changing under the request; repeat it",
-                       g.pool.name);
+    g->problem = *problem;
+    grant_end(g, status);
+}
+
+static void step_walked(struct grant *g)
+{
+    struct uidpool_lease rested;
+    uint32_t n = 0;
+    enum uidpool_status status =
+        ledger_lease_rested_of(ledger_of(g), g->pool.id, 1, &rested, &n, &g->problem);
+
+    if (status != UIDPOOL_OK)
+        grant_end(g, status);
+    else if (n > 0)
+        step_write(g, write_rested, on_rested);
+    else
+        step_exhausted(g);
+}
+
+/* The next candidate that can be had goes on to the census. */
+static void step_candidate(struct grant *g)
+{
+    enum verdict verdict;
+    enum uidpool_status status;
+
+    do {
+        grant_unclaim(g);
+        verdict = VERDICT_OVER;
+        status = pool_walk_next(&g->walk, find_free, g, &g->want, &g->problem);
+        if (status == UIDPOOL_EXHAUSTED && g->walk.over) {
+            step_walked(g);
+            return;
+        }
+        if (status == UIDPOOL_OK)
+            status = take_candidate(g, &verdict);
+    } while (status == UIDPOOL_OK && verdict == VERDICT_NEXT);
+
+    if (status != UIDPOOL_OK)
+        grant_end(g, status);
+    else if (verdict == VERDICT_AGAIN)
+        look_again(g, UIDPOOL_OK);
+    else if (verdict == VERDICT_OVER)
+        grant_ask(g, on_asked);
+}
+
+void grant_begin(struct grant *g)
+{
+    const struct uidpool_lease_request *request = &g->request.lease;
+    enum uidpool_status status = find_pool(g);
+
+    g->queued = g->in_hands = false;
+    g->lease = (struct uidpool_lease){0};
+    if (status == UIDPOOL_OK && grant_is_behind(g)) {
+        wait_behind(g);
+        return;
+    }
+    if (status == UIDPOOL_OK)
+        status = settle_owner(g);
+    if (g->revoking > 0)
+        return;
+    if (status == UIDPOOL_OK && g->lease.id == 0)
+        status = pool_walk_begin(&g->pool, request->domid, request->count,
+                                 g->is_reserved ? &g->reserved : NULL, &g->walk, &g->problem);
+    if (status != UIDPOOL_OK || g->lease.id != 0)
+        grant_end(g, status);
+    else
+        step_candidate(g);
 }

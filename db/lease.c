@@ -276,22 +276,12 @@ enum uidpool_status ledger_lease_delete(struct ledger *l, const struct uidpool_l
     return status;
 }
 
-/* By the boot clock alone: one of an earlier boot whose clock was further is found when its uid is
- * wanted, when the pool is full, and by recovery. */
-enum uidpool_status ledger_lease_rested(struct ledger *l, uint32_t limit, struct uidpool_lease *ret,
-                                        uint32_t *ret_n, struct problem *p)
+static enum uidpool_status read_some(struct ledger *l, sqlite3_stmt *stmt, uint32_t limit,
+                                     struct uidpool_lease *ret, uint32_t *ret_n, struct problem *p)
 {
-    sqlite3_stmt *stmt;
     uint32_t n = 0;
-    enum uidpool_status status =
-        statement_get(l,
-                      LEASE_SELECT "WHERE l.state = 'quarantined' AND l.rest_until <= ? "
-                                   "ORDER BY l.rest_until LIMIT ?",
-                      &stmt, p);
+    enum uidpool_status status = UIDPOOL_OK;
 
-    if (status != UIDPOOL_OK)
-        return status;
-    statement_bind(stmt, "ii", clock_boot_usec(), (int64_t)limit);
     while (n < limit && (status = statement_row(l, stmt, p)) == UIDPOOL_OK) {
         status = read_lease(l, stmt, &ret[n], p);
         if (status != UIDPOOL_OK)
@@ -303,6 +293,42 @@ enum uidpool_status ledger_lease_rested(struct ledger *l, uint32_t limit, struct
         return status;
     *ret_n = n;
     return UIDPOOL_OK;
+}
+
+/* By the boot clock alone: one of an earlier boot whose clock was further is found when its uid is
+ * wanted, when the pool is full, and by recovery. */
+enum uidpool_status ledger_lease_rested(struct ledger *l, uint32_t limit, struct uidpool_lease *ret,
+                                        uint32_t *ret_n, struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status =
+        statement_get(l,
+                      LEASE_SELECT "WHERE l.state = 'quarantined' AND l.rest_until <= ? "
+                                   "ORDER BY l.rest_until LIMIT ?",
+                      &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "ii", clock_boot_usec(), (int64_t)limit);
+    return read_some(l, stmt, limit, ret, ret_n, p);
+}
+
+/* Goes over every quarantine of the ledger where none is over: by their index, and no further. */
+enum uidpool_status ledger_lease_rested_of(struct ledger *l, int64_t pool_id, uint32_t limit,
+                                           struct uidpool_lease *ret, uint32_t *ret_n,
+                                           struct problem *p)
+{
+    sqlite3_stmt *stmt;
+    enum uidpool_status status =
+        statement_get(l,
+                      LEASE_SELECT "WHERE l.state = 'quarantined' AND l.pool = ? "
+                                   "AND (l.rest_until <= ? OR l.boot <> ?) LIMIT ?",
+                      &stmt, p);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    statement_bind(stmt, "iiti", pool_id, clock_boot_usec(), l->boot, (int64_t)limit);
+    return read_some(l, stmt, limit, ret, ret_n, p);
 }
 
 enum uidpool_status ledger_reaper_range(struct ledger *l, uid_t *ret_first, uint32_t *ret_count,

@@ -33,7 +33,7 @@
  *
  * To start a program costs ten times what the question does. So with "serve" it takes questions
  * until the socket that is its descriptor 3 ends: each is one message, the two arguments parted by
- * a blank, with two descriptors, a claim that is held until the answer is given, and a pipe for
+ * a blank, with descriptors: claims that are held until the answer is given, and last a pipe for
  * that: one byte, the exit status. A process of its own asks each, for one that somebody stopped
  * must not keep others waiting. No byte: UNKNOWN.
  */
@@ -271,16 +271,37 @@ static int answer(const char *range_text, const char *what)
 
 #define SERVE_FD 3
 #define QUESTION_MAX 64
-enum { CLAIM, ANSWER, QUESTION_FDS };
+/* The same as CENSUS_CLAIMS_MAX of allocator/census.h. */
+#define CLAIMS_MAX 32
 
-/* The question's text and its descriptors. False: that was none, or the last one. */
-static bool receive(char text[static QUESTION_MAX], int fds[static QUESTION_FDS])
+struct question {
+    char text[QUESTION_MAX];
+    int fds[CLAIMS_MAX + 1]; /* claims, and last where to answer */
+    size_t n_fds;
+};
+
+/* How many descriptors came; fewer than two or more than there may be: the question is none. */
+static size_t count_fds(const struct msghdr *message)
+{
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    size_t size;
+
+    if (message->msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !header ||
+        header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0))
+        return 0;
+    size = header->cmsg_len - CMSG_LEN(0);
+    return size % sizeof(int) == 0 && size <= sizeof(int) * (CLAIMS_MAX + 1) ? size / sizeof(int)
+                                                                             : 0;
+}
+
+/* False: that was the last one. */
+static bool receive(struct question *q)
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int) * QUESTION_FDS)];
+        char space[CMSG_SPACE(sizeof(q->fds))];
     } control = {0};
-    struct iovec data = {text, QUESTION_MAX - 1};
+    struct iovec data = {q->text, sizeof(q->text) - 1};
     struct msghdr message = {
         .msg_iov = &data,
         .msg_iovlen = 1,
@@ -294,49 +315,47 @@ static bool receive(char text[static QUESTION_MAX], int fds[static QUESTION_FDS]
     while (n < 0 && errno == EINTR);
     if (n == 0)
         return false;
-    if (n < 0 || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || !CMSG_FIRSTHDR(&message) ||
-        control.header.cmsg_type != SCM_RIGHTS ||
-        control.header.cmsg_len != CMSG_LEN(sizeof(int) * QUESTION_FDS))
+    q->n_fds = n > 0 ? count_fds(&message) : 0;
+    if (q->n_fds < 2)
         fail(ANSWER_UNKNOWN, "a question that is none");
-    text[n] = '\0';
-    memcpy(fds, CMSG_DATA(&control.header), sizeof(int) * QUESTION_FDS);
+    q->text[n] = '\0';
+    memcpy(q->fds, CMSG_DATA(&control.header), q->n_fds * sizeof(int));
     return true;
 }
 
-/* The process that asks one question. It keeps the claim, and a socket of nobody. */
-static _Noreturn void ask_and_tell(char *text, const int fds[static QUESTION_FDS])
+/* The process that asks one question. It keeps the claims, and a socket of nobody. */
+static _Noreturn void ask_and_tell(struct question *q)
 {
-    char *what = strchr(text, ' ');
+    char *what = strchr(q->text, ' ');
     unsigned char byte;
 
     (void)close(SERVE_FD);
     if (!what)
         fail(ANSWER_USAGE, "a question of one word");
     *what++ = '\0';
-    byte = (unsigned char)answer(text, what);
-    if (write(fds[ANSWER], &byte, sizeof(byte)) != (ssize_t)sizeof(byte))
+    byte = (unsigned char)answer(q->text, what);
+    if (write(q->fds[q->n_fds - 1], &byte, sizeof(byte)) != (ssize_t)sizeof(byte))
         _exit(ANSWER_UNKNOWN);
     _exit(byte);
 }
 
 static int serve(void)
 {
-    char text[QUESTION_MAX];
-    int fds[QUESTION_FDS];
+    struct question q;
 
     check_caller();
     /* Nobody waits for those who ask: their answer is what they write. */
     if (signal(SIGCHLD, SIG_IGN) == SIG_ERR)
         fail(ANSWER_UNKNOWN, "signal: %s", strerror(errno));
-    while (receive(text, fds)) {
+    while (receive(&q)) {
         pid_t pid = fork();
 
         if (pid == 0)
-            ask_and_tell(text, fds);
+            ask_and_tell(&q);
         if (pid < 0)
             warnx("fork: %s", strerror(errno));
-        (void)close(fds[CLAIM]);
-        (void)close(fds[ANSWER]);
+        for (size_t i = 0; i < q.n_fds; i++)
+            (void)close(q.fds[i]);
     }
     return 0;
 }

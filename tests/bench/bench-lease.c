@@ -136,6 +136,7 @@ static void measure_policy(struct setting *s, enum uidpool_policy policy, uint32
     bench_warm_ledger(&s->allocator);
     for (s->count = 1; s->count <= 8; s->count *= 8)
         measure(s);
+    allocator_detach(&s->allocator);
     ledger_close(s->allocator.ledger);
 }
 

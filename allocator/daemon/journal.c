@@ -23,12 +23,14 @@
 #include <time.h>
 
 #define IDENTIFIER "uidpoold"
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
 #define SYSLOG_SOCKET "/dev/log"
 /* A message with all its names; what is longer is cut. */
 #define TEXT_MAX 2048
 
 enum sink {
-    SINK_LINES, /* standard error */
+    SINK_LINES,  /* standard error */
+    SINK_STREAM, /* the same, which is the journal's */
     SINK_JOURNAL,
     SINK_SYSLOG,
 };
@@ -79,8 +81,9 @@ void journal_open(int least)
     journal.syslog = close_fd(journal.syslog);
     if (fstat(STDERR_FILENO, &st) < 0)
         return;
+    /* sd_journal_send(3) takes a missing socket for a message that was sent. */
     if (is_journal(&st))
-        journal.sink = SINK_JOURNAL;
+        journal.sink = access(JOURNAL_SOCKET, W_OK) == 0 ? SINK_JOURNAL : SINK_STREAM;
     else if (is_null_device(&st))
         journal.sink = SINK_SYSLOG;
     /* Opened anew, because O_NONBLOCK would be everybody's who has the pipe. Where that cannot be,
@@ -100,7 +103,7 @@ static bool write_line(const char *line, size_t size)
     return n >= 0;
 }
 
-/* With the priority before it for a journal, which reads it as a stream (sd-daemon(3)). */
+/* With the priority before it for a journal, as sd-daemon(3) has it. */
 static bool say_line(int priority, const char *text)
 {
     char line[TEXT_MAX + 128], lost[64] = "";
@@ -108,7 +111,7 @@ static bool say_line(int priority, const char *text)
 
     if (journal.lost > 0)
         (void)snprintf(lost, sizeof(lost), "(%u lines were lost before this) ", journal.lost);
-    if (journal.sink == SINK_JOURNAL)
+    if (journal.sink == SINK_JOURNAL || journal.sink == SINK_STREAM)
         n = snprintf(line, sizeof(line), "<%d>%s%s\n", priority, lost, text);
     else
         n = snprintf(line, sizeof(line), IDENTIFIER ": %s%s\n", lost, text);
@@ -220,13 +223,13 @@ static void say(int priority, enum journal_message message, const struct uidpool
     text_make_printable(text);
     switch (journal.sink) {
     case SINK_JOURNAL:
-        /* Its socket may be out of reach where its stream is not. */
         is_said = say_journal(priority, message, lease, text) || say_line(priority, text);
         break;
     case SINK_SYSLOG:
         is_said = say_syslog(priority, text);
         break;
     case SINK_LINES:
+    case SINK_STREAM:
         is_said = say_line(priority, text);
         break;
     }

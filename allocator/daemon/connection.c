@@ -13,9 +13,11 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* Calls that may begin in one piece of work. Others have their turns one call at a time. */
@@ -36,6 +38,13 @@ static bool can_resume(const struct connection *c)
 {
     return c->call && c->call->waiting &&
            output_waiting(&c->output) <= c->server->limits.output / 2;
+}
+
+/* Something is to be done as soon as the peer takes what was written. */
+static bool has_to_write(struct connection *c)
+{
+    return output_waiting(&c->output) > 0 || can_resume(c) ||
+           (can_begin(c) && frame_is_whole(c->frame));
 }
 
 static bool is_over(const struct connection *c)
@@ -80,11 +89,6 @@ static void receive(struct connection *c)
     int r;
 
     r = frame_room(c->frame, &room, &size);
-    if (r == -EMSGSIZE) {
-        connection_refuse(c, SERVER_TOO_LONG, "a message may have %zu bytes, and this has more",
-                          c->server->limits.message);
-        return;
-    }
     if (r < 0) {
         c->broken = true;
         return;
@@ -98,6 +102,15 @@ static void receive(struct connection *c)
         c->eof = true;
         lose_peer(c);
     }
+}
+
+static void check_length(struct connection *c)
+{
+    size_t most = c->server->limits.message;
+
+    if (can_read(c) && frame_pending(c->frame) > most)
+        connection_refuse(c, SERVER_TOO_LONG, "a message may have %zu bytes, and this has more",
+                          most);
 }
 
 static void begin_calls(struct connection *c)
@@ -124,6 +137,7 @@ void connection_work(struct connection *c)
     if (can_read(c))
         receive(c);
     begin_calls(c);
+    check_length(c);
     if (can_resume(c))
         call_resume(c->call);
     send_waiting(c);
@@ -150,6 +164,32 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
     return sd_event_source_set_enabled(s->turn, SD_EVENT_ONESHOT);
 }
 
+/* What the peer has not read yet. */
+static int queued_bytes(const struct connection *c)
+{
+    int n = 0;
+
+    return ioctl(c->fd, SIOCOUTQ, &n) < 0 ? 0 : n;
+}
+
+static void wait_for_reader(struct connection *c, int64_t now, int queued)
+{
+    c->send_by = now + c->server->limits.send_sec * USEC_PER_SEC;
+    c->queued = queued;
+}
+
+/* A socket is not writable before three quarters were read, and that may take a slow peer longer
+ * than the limit: it has to read something. */
+static void check_reader(struct connection *c, int64_t now)
+{
+    int queued = queued_bytes(c);
+
+    if (queued < c->queued)
+        wait_for_reader(c, now, queued);
+    else
+        c->broken = true;
+}
+
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct connection *c = userdata;
@@ -159,7 +199,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
     (void)usec;
     /* Who does not read cannot be told anything. */
     if (c->send_by && c->send_by <= now)
-        c->broken = true;
+        check_reader(c, now);
     if (c->receive_by && c->receive_by <= now)
         connection_refuse(c, SERVER_TOO_SLOW, "a message has to be whole within %u seconds",
                           c->server->limits.receive_sec);
@@ -173,7 +213,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 static void update_deadlines(struct connection *c)
 {
     bool halfway = can_read(c) && frame_pending(c->frame) > 0;
-    bool waiting = output_waiting(&c->output) > 0;
+    bool waiting = has_to_write(c);
     int64_t now = halfway || waiting ? clock_monotonic_usec() : 0;
 
     if (!halfway)
@@ -183,7 +223,7 @@ static void update_deadlines(struct connection *c)
     if (!waiting)
         c->send_by = 0;
     else if (!c->send_by || c->moved)
-        c->send_by = now + c->server->limits.send_sec * USEC_PER_SEC;
+        wait_for_reader(c, now, queued_bytes(c));
     c->moved = false;
 }
 
@@ -216,8 +256,7 @@ static int update_io(struct connection *c)
         return sd_event_source_set_enabled(c->io, SD_EVENT_OFF);
     if (can_read(c))
         events |= EPOLLIN;
-    if (output_waiting(&c->output) > 0 || can_resume(c) ||
-        (can_begin(c) && frame_is_whole(c->frame)))
+    if (has_to_write(c))
         events |= EPOLLOUT;
     r = sd_event_source_set_io_events(c->io, events);
     return r < 0 ? r : sd_event_source_set_enabled(c->io, enabled);

@@ -25,7 +25,8 @@ struct server {
     size_t n_interfaces;
     struct quota quota;
     struct turns turns;
-    sd_event_source *turn;
+    sd_event_source *turn;  /* of whoever may change nothing */
+    sd_event_source *pause; /* in listening */
     struct refusals refusals;
     struct listener *listeners;
     struct connection *connections;
@@ -47,6 +48,7 @@ struct connection {
     struct output output;
     struct call *call;           /* that is being worked on, or NULL */
     int64_t receive_by, send_by; /* 0: nothing is waited for */
+    int queued;                  /* bytes that the kernel had for the peer when send_by was set */
     bool eof;                    /* the peer says no more, but may still read */
     bool gone;                   /* the peer does not read any more */
     bool closing;                /* to be closed when all is sent */

@@ -27,7 +27,7 @@ struct listener {
     struct server *server;
     struct listener *next;
     int fd;
-    sd_event_source *io, *timer;
+    sd_event_source *io;
 };
 
 const struct server_limits server_limits_default = {
@@ -56,6 +56,31 @@ static int on_turn(sd_event_source *source, void *userdata)
     if (turns_is_empty(&s->turns))
         return 0;
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct server *s = userdata;
+
+    (void)source;
+    (void)usec;
+    for (struct listener *l = s->listeners; l && !s->draining; l = l->next)
+        (void)sd_event_source_set_enabled(l->io, SD_EVENT_ON);
+    return 0;
+}
+
+/* All that takes a descriptor or memory is had before it is needed. */
+static int add_sources(struct server *s)
+{
+    int r = sd_event_add_defer(s->event, &s->turn, on_turn, s);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->turn, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_add_time(s->event, &s->pause, CLOCK_MONOTONIC, 0, 0, on_pause_over, s);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->pause, SD_EVENT_OFF);
+    return r;
 }
 
 static unsigned long descriptors(void)
@@ -96,9 +121,7 @@ int server_new(sd_event *event, const struct policy *policy, const struct server
     quota_init(&s->quota, limits, descriptors());
     r = set_interfaces(s, interfaces, n_interfaces);
     if (r == 0)
-        r = sd_event_add_defer(event, &s->turn, on_turn, s);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->turn, SD_EVENT_OFF);
+        r = add_sources(s);
     if (r < 0)
         return r;
     *ret = take_ptr(s);
@@ -108,7 +131,6 @@ int server_new(sd_event *event, const struct policy *policy, const struct server
 static void listener_free(struct listener *l)
 {
     sd_event_source_disable_unref(l->io);
-    sd_event_source_disable_unref(l->timer);
     close_fd(l->fd);
     free(l);
 }
@@ -132,6 +154,7 @@ void server_free(struct server *s)
     refusals_clear(&s->refusals);
     quota_clear(&s->quota);
     sd_event_source_disable_unref(s->turn);
+    sd_event_source_disable_unref(s->pause);
     close_fd(s->spare);
     free(s->interfaces);
     sd_event_unref(s->event);
@@ -184,28 +207,16 @@ int server_adopt(struct server *s, int fd)
     return r;
 }
 
-static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct listener *l = userdata;
-
-    (void)source;
-    (void)usec;
-    if (l->server->draining)
-        return 0;
-    return sd_event_source_set_enabled(l->io, SD_EVENT_ON);
-}
-
 /* Who is at the door stays there, and the loop is not told of him again and again. */
-static int pause_listening(struct listener *l)
+static int pause_listening(struct server *s)
 {
-    int r;
+    int r = sd_event_source_set_time_relative(s->pause, PAUSE_USEC);
 
-    l->timer = sd_event_source_disable_unref(l->timer);
-    r = sd_event_add_time_relative(l->server->event, &l->timer, CLOCK_MONOTONIC, PAUSE_USEC, 0,
-                                   on_pause_over, l);
-    if (r < 0)
-        return 0;
-    return sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->pause, SD_EVENT_ONESHOT);
+    for (struct listener *l = s->listeners; l && r >= 0; l = l->next)
+        r = sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
+    return 0;
 }
 
 static int accept_one(const struct listener *l)
@@ -250,7 +261,7 @@ static int on_connect(sd_event_source *source, int listening, uint32_t revents, 
         else if (fd == -EMFILE && refuse_with_spare(l))
             continue;
         else if (fd != -EINTR && fd != -ECONNABORTED)
-            return pause_listening(l);
+            return pause_listening(l->server);
     }
     return 0;
 }

@@ -57,7 +57,7 @@ struct server_limits {
     unsigned calls_each;            /* of one uid other than 0, being worked on */
     size_t message;                 /* bytes, without the NUL */
     size_t output;                  /* bytes that may wait for one peer: then its stream pauses */
-    unsigned receive_sec, send_sec; /* for a whole message to come; for a peer to take something */
+    unsigned receive_sec, send_sec; /* for a whole message to come; for a peer to read something */
 };
 extern const struct server_limits server_limits_default;
 

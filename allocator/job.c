@@ -145,11 +145,10 @@ void job_free(struct job *job)
     free(job);
 }
 
-void job_end(struct job *job, enum uidpool_status status)
+void job_unlink(struct job *job)
 {
     struct revoker *r = job->revoker;
     struct job **at = &r->jobs;
-    struct outcome outcome = {.lease = &job->lease, .problem = &job->problem};
 
     while (*at != job)
         at = &(*at)->next;
@@ -158,6 +157,14 @@ void job_end(struct job *job, enum uidpool_status status)
         r->end = at;
     r->n_jobs--;
     r->n_active -= job->active;
+}
+
+void job_end(struct job *job, enum uidpool_status status)
+{
+    struct revoker *r = job->revoker;
+    struct outcome outcome = {.lease = &job->lease, .problem = &job->problem};
+
+    job_unlink(job);
     job->problem.status = status;
     if (status == UIDPOOL_OK)
         job->problem.text[0] = '\0';

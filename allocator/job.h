@@ -91,6 +91,8 @@ struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct u
                     int64_t timeout);
 /* Drops everything it has; what it was about to write never is. */
 void job_free(struct job *job);
+/* Takes the job out of the revoker. */
+void job_unlink(struct job *job);
 /* Takes the job out of the revoker, tells its owner, frees it. Last statement of a phase. */
 void job_end(struct job *job, enum uidpool_status status);
 /* Run `wake` in `usec`, or, with a descriptor, as soon as that is readable. Last statement of a

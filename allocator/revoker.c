@@ -297,6 +297,23 @@ int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpo
     return 0;
 }
 
+/* What goes may take others with it: look from the start each time. */
+void revoker_forget(struct revoker *r, const void *userdata)
+{
+    struct job *job = r->jobs;
+
+    while (job) {
+        if (job->userdata != userdata) {
+            job = job->next;
+            continue;
+        }
+        job_unlink(job);
+        job_free(job);
+        job = r->jobs;
+    }
+    revoker_wake(r);
+}
+
 size_t revoker_pending(const struct revoker *r)
 {
     return r->n_jobs;

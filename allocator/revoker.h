@@ -28,6 +28,9 @@ int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpo
                 int64_t timeout, const struct revocation_guard *guard, outcome_fn done,
                 void *userdata);
 
+/* Drop the jobs that were added with this userdata, as revoker_free() does. */
+void revoker_forget(struct revoker *r, const void *userdata);
+
 /* Jobs that are not done yet. */
 size_t revoker_pending(const struct revoker *r);
 

@@ -43,9 +43,8 @@ struct pending {
     char pool[UIDPOOL_NAME_MAX + 1]; /* what it is about, as it was asked */
     uid_t uid;
     int64_t domid;
-    /* Of a release: */
-    size_t waiting;    /* revocations that are not done */
-    json_t *released;  /* what came of them */
+    size_t waiting;    /* of a release: revocations that are not done */
+    json_t *released;  /* and what came of them */
     json_t *survivors; /* at most SURVIVORS_NAMED */
     size_t unnamed;    /* and so many more */
     struct problem problem;
@@ -77,20 +76,6 @@ static void refuse_memory(struct call *call)
     refuse(call, &p, &SUBJECT_NONE);
 }
 
-/* What is known of the lease goes before what was asked for. */
-static struct subject subject_of(const struct pending *pending, const struct uidpool_lease *lease)
-{
-    struct subject s = {pending->pool, pending->uid, pending->domid};
-
-    if (lease && lease->pool[0])
-        s.pool = lease->pool;
-    if (lease && lease->uid > 0)
-        s.uid = lease->uid;
-    if (lease && lease->id > 0)
-        s.domid = lease->domid;
-    return s;
-}
-
 /*
  * Calls that wait for a job.
  */
@@ -108,6 +93,8 @@ static struct pending *pending_new(struct methods *m, struct call *call, const c
     pending->call = call;
     pending->uid = uid;
     pending->domid = domid;
+    pending->released = json_array();
+    pending->survivors = json_array();
     (void)snprintf(pending->pool, sizeof(pending->pool), "%s", pool ? pool : "");
     pending->next = m->pending;
     pending->link = &m->pending;
@@ -125,6 +112,48 @@ static void pending_free(struct pending *pending)
     json_decref(pending->released);
     json_decref(pending->survivors);
     free(pending);
+}
+
+static void add_survivors(struct pending *pending, const struct outcome *outcome)
+{
+    for (size_t i = 0; i < outcome->n_survivors; i++) {
+        if (json_array_size(pending->survivors) == SURVIVORS_NAMED ||
+            json_array_append_new(pending->survivors, describe_survivor(&outcome->survivors[i])) <
+                0)
+            pending->unnamed++;
+    }
+}
+
+/* What is known of the lease goes before what was asked for. */
+static struct subject subject_of(const struct pending *pending)
+{
+    const struct uidpool_lease *lease = &pending->problem_lease;
+    struct subject s = {pending->pool, pending->uid, pending->domid};
+
+    if (lease->pool[0])
+        s.pool = lease->pool;
+    if (lease->uid > 0)
+        s.uid = lease->uid;
+    if (lease->id > 0)
+        s.domid = lease->domid;
+    return s;
+}
+
+/* What a job that failed comes to. What was released is told also where something else was not. */
+static json_t *describe_failure(struct pending *pending)
+{
+    struct subject about = subject_of(pending);
+    json_t *o = describe_problem(&pending->problem, &about);
+
+    if (!o || pending->problem.status != UIDPOOL_NOT_PROVEN)
+        return o;
+    if (json_object_set_new(o, "survivors", take_ptr(pending->survivors)) < 0 ||
+        json_object_set_new(o, "unnamed", json_integer((json_int_t)pending->unnamed)) < 0 ||
+        json_object_set_new(o, "released", take_ptr(pending->released)) < 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
 }
 
 /*
@@ -208,21 +237,27 @@ static void on_granted(const struct outcome *outcome, void *userdata)
     struct pending *pending = userdata;
     struct call *call = pending->call;
     const struct uidpool_lease *lease = outcome->lease;
+    enum uidpool_status status = outcome->problem->status;
     char owner[UIDPOOL_NAME_MAX + 8];
+    json_t *parameters;
 
-    if (outcome->problem->status == UIDPOOL_OK) {
+    if (status == UIDPOOL_OK) {
         if (!lease->existing)
             journal_lease(LOG_INFO, JOURNAL_LEASED, lease, "pool %s: leased uid %u to %s",
                           lease->pool, lease->uid, lease_owner(lease, owner, sizeof(owner)));
-        pending_free(pending);
-        call_reply(call, describe_as("lease", describe_lease(lease)));
-        return;
+        parameters = describe_as("lease", describe_lease(lease));
+    } else {
+        pending->problem = *outcome->problem;
+        if (lease)
+            pending->problem_lease = *lease;
+        add_survivors(pending, outcome);
+        parameters = describe_failure(pending);
     }
-    struct subject about = subject_of(pending, lease);
-    json_t *parameters = describe_problem(outcome->problem, &about);
-
     pending_free(pending);
-    call_error(call, describe_error(outcome->problem->status), parameters);
+    if (status == UIDPOOL_OK)
+        call_reply(call, parameters);
+    else
+        call_error(call, describe_error(status), parameters);
 }
 
 static bool take_lease(struct call *call, struct grant_request *ret)
@@ -271,33 +306,6 @@ static void method_lease(struct call *call, void *userdata)
  * Release.
  */
 
-static void add_survivors(struct pending *pending, const struct outcome *outcome)
-{
-    for (size_t i = 0; i < outcome->n_survivors; i++) {
-        if (json_array_size(pending->survivors) == SURVIVORS_NAMED ||
-            json_array_append_new(pending->survivors, describe_survivor(&outcome->survivors[i])) <
-                0)
-            pending->unnamed++;
-    }
-}
-
-/* What was released is told also where something else was not. */
-static json_t *describe_not_released(struct pending *pending)
-{
-    struct subject about = subject_of(pending, &pending->problem_lease);
-    json_t *o = describe_problem(&pending->problem, &about);
-
-    if (!o || pending->problem.status != UIDPOOL_NOT_PROVEN)
-        return o;
-    if (json_object_set_new(o, "survivors", take_ptr(pending->survivors)) < 0 ||
-        json_object_set_new(o, "unnamed", json_integer((json_int_t)pending->unnamed)) < 0 ||
-        json_object_set_new(o, "released", take_ptr(pending->released)) < 0) {
-        json_decref(o);
-        return NULL;
-    }
-    return o;
-}
-
 static void release_settle(struct pending *pending)
 {
     struct call *call = pending->call;
@@ -309,7 +317,7 @@ static void release_settle(struct pending *pending)
     if (status == UIDPOOL_OK)
         parameters = describe_as("released", take_ptr(pending->released));
     else
-        parameters = describe_not_released(pending);
+        parameters = describe_failure(pending);
     pending_free(pending);
     if (status == UIDPOOL_OK)
         call_reply(call, parameters);
@@ -402,8 +410,6 @@ static void method_release(struct call *call, void *userdata)
     pending = pending_new(m, call, selector.pool, selector.uid, selector.domid);
     if (!pending)
         return;
-    pending->released = json_array();
-    pending->survivors = json_array();
     pending->waiting = 1; /* until all were added */
     release_all(pending, &live, timeout);
     for (size_t i = 0; i < over.n; i++)

@@ -11,10 +11,13 @@
 #include "allocator/daemon/daemon.h"
 #include "allocator/daemon/instance.h"
 #include "allocator/daemon/journal.h"
+#include "allocator/daemon/methods.h"
 #include "allocator/daemon/options.h"
 #include "allocator/daemon/readiness.h"
+#include "allocator/daemon/revocations.h"
 #include "allocator/daemon/server.h"
 #include "allocator/daemon/status.h"
+#include "allocator/daemon/unusable.h"
 #include "allocator/daemon/userdb.h"
 #include "allocator/places.h"
 #include "common/cleanup.h"
@@ -46,7 +49,8 @@ struct service {
     struct places places;
     struct policy policy;
     struct status *status;
-    struct server *server;
+    struct methods *methods;
+    struct server *server;    /* serves them */
     struct userdb *userdb;    /* or NULL: no pool resolves */
     struct server *names;     /* serves it */
     sd_event_source *drained; /* looks after each event whether all is answered */
@@ -66,6 +70,8 @@ static void take_down(struct service *s)
     server_free(s->names);
     server_free(s->server);
     userdb_free(s->userdb);
+    methods_free(s->methods);
+    revocations_free(d->revocations);
     status_free(s->status);
     allocator_detach(&d->allocator);
     census_free(d->allocator.census);
@@ -110,6 +116,7 @@ static int stop(struct service *s)
     int r;
 
     readiness_stopping();
+    methods_end_streams(s->methods);
     /* Nothing is under way, or we are asked a second time. */
     if (drain(s) || s->drained)
         return sd_event_exit(event, (int)s->result);
@@ -310,12 +317,23 @@ static enum uidpool_status make_loop(struct service *s, struct problem *p)
     return r < 0 ? problem_errno(p, r, "cannot make the event loop") : UIDPOOL_OK;
 }
 
+/* First what a crash or a reboot has left. */
+static enum uidpool_status make_revocations(struct service *s, struct problem *p)
+{
+    return revocations_new(&s->daemon, status_changed, s->status, &s->daemon.revocations, p);
+}
+
 static enum uidpool_status make_server(struct service *s, struct problem *p)
 {
-    int r;
+    const struct interface *interface;
+    int r = methods_new(&s->daemon, &s->methods);
 
     load_policy(s);
-    r = server_new(s->daemon.event, &s->policy, &server_limits_default, NULL, 0, &s->server);
+    if (r >= 0) {
+        interface = methods_interface(s->methods);
+        r = server_new(s->daemon.event, &s->policy, &server_limits_default, &interface, 1,
+                       &s->server);
+    }
     return r < 0 ? problem_errno(p, r, "cannot make the server") : UIDPOOL_OK;
 }
 
@@ -327,7 +345,7 @@ static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 static enum uidpool_status go_up(struct service *s, struct problem *p)
 {
     static enum uidpool_status (*const steps[])(struct service *, struct problem *) = {
-        open_ledger, make_loop, make_server, meet_needs, listen_varlink,
+        open_ledger, make_loop, make_revocations, make_server, meet_needs, listen_varlink,
     };
     enum uidpool_status status = UIDPOOL_OK;
 
@@ -407,6 +425,8 @@ static enum uidpool_status serve(const struct options *o)
         status = run_loop(&s, &ready, &p);
     if (status != UIDPOOL_OK && *p.text)
         journal_say(LOG_ERR, "%s", p.text);
+    if (status != UIDPOOL_OK)
+        unusable_serve(&s.passed, &p);
     take_down(&s);
     return status;
 }

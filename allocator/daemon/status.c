@@ -3,21 +3,27 @@
 #include "allocator/daemon/status.h"
 
 #include "allocator/daemon/readiness.h"
+#include "allocator/daemon/revocations.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+
+struct text {
+    char line[512];
+};
 
 struct status {
     struct daemon *daemon;
     sd_event_source *timer; /* on: it has changed, and is told when it elapses */
     sd_event_source *log;   /* the ledger's write-ahead log */
     int64_t told_at;        /* clock_monotonic_usec() */
-    char text[512];         /* what was told last */
+    struct text text;       /* what was told last */
 };
 
 struct counting {
@@ -35,28 +41,50 @@ static bool count_pool(const struct uidpool_pool *pool, void *userdata)
     return true;
 }
 
-static void write_text(const struct daemon *d, char *ret, size_t size)
+static void add(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct text *t, const char *format, ...)
+{
+    size_t used = strlen(t->line);
+    va_list ap;
+
+    va_start(ap, format);
+    if (vsnprintf(t->line + used, sizeof(t->line) - used, format, ap) < 0)
+        t->line[used] = '\0';
+    va_end(ap);
+}
+
+/* "12 uids leased, 3 revocations under way, 1 not proven (uid 2113929221)" */
+static void write_text(const struct daemon *d, struct text *ret)
 {
     struct counting counting = {.ledger = d->allocator.ledger};
+    struct revocations_status r = {0};
 
-    if (ledger_pool_each(counting.ledger, count_pool, &counting, NULL) != UIDPOOL_OK)
-        (void)snprintf(ret, size, "the ledger cannot be read");
+    ret->line[0] = '\0';
+    if (ledger_pool_each(counting.ledger, count_pool, &counting, NULL) == UIDPOOL_OK)
+        add(ret, "%ju %s leased", (uintmax_t)counting.leased,
+            counting.leased == 1 ? "uid" : "uids");
     else
-        (void)snprintf(ret, size, "%ju uids leased", (uintmax_t)counting.leased);
+        add(ret, "the ledger cannot be read");
+    revocations_status(d->revocations, &r);
+    if (r.running > 0)
+        add(ret, ", %zu %s under way", r.running, r.running == 1 ? "revocation" : "revocations");
+    if (r.unproven > 0)
+        add(ret, ", %zu not proven (%suid %u)", r.unproven, r.unproven > 1 ? "as " : "", r.example);
 }
 
 static int tell(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct status *s = userdata;
-    char text[sizeof(s->text)];
+    struct text text;
 
     (void)source;
     (void)usec;
     s->told_at = clock_monotonic_usec();
-    write_text(s->daemon, text, sizeof(text));
-    if (strcmp(text, s->text) != 0) {
-        memcpy(s->text, text, sizeof(text));
-        readiness_status(text);
+    write_text(s->daemon, &text);
+    if (strcmp(text.line, s->text.line) != 0) {
+        s->text = text;
+        readiness_status(text.line);
     }
     return 0;
 }

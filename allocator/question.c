@@ -16,9 +16,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-/* Uids in one question: one process asks about them one after the other, so several of them use
- * all processors. */
-#define TOGETHER_MAX 16
+/* Uids in one question: one process goes round them, so that two questions use two processors. */
+#define TOGETHER_MAX 32
 
 static_assert(TOGETHER_MAX <= CENSUS_CLAIMS_MAX, "each has a claim");
 

@@ -106,6 +106,38 @@ static void zombies_are_counted_exactly(void **state)
     reap(zombies[1]);
 }
 
+/* One child goes round many uids, and then another goes on. */
+static void each_uid_of_a_range_is_asked(void **state)
+{
+    const uint32_t places[] = {0, 1, 62, 63, 64, 65, 127, 128, 129};
+    uid_t t = fresh_uids(130);
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(places); i++) {
+        pid_t pid = start_plain(t + places[i]);
+
+        assert_int_equal(ask_range(t, 130, 0), WITNESS_BUSY);
+        end(pid);
+        assert_int_equal(ask_range(t, 130, 0), WITNESS_EMPTY);
+    }
+}
+
+static void zombies_of_a_range_are_counted_exactly(void **state)
+{
+    uid_t t = fresh_uids(3);
+    pid_t zombies[] = {start_zombie(t), start_zombie(t + 1), start_zombie(t + 2)};
+
+    (void)state;
+    assert_int_equal(ask_range(t, 3, 0), WITNESS_BUSY);
+    assert_int_equal(ask_range(t, 3, 1), WITNESS_EMPTY);
+    assert_int_equal(ask_range(t, 3, 2), WITNESS_UNKNOWN);
+    reap(zombies[2]);
+    assert_int_equal(ask_range(t, 3, 1), WITNESS_UNKNOWN);
+    reap(zombies[0]);
+    reap(zombies[1]);
+    assert_int_equal(ask_range(t, 3, 0), WITNESS_EMPTY);
+}
+
 static int tally(uid_t first, uint32_t count)
 {
     _cleanup_fd_ int fd = census_tally_start(census, (struct uid_range){first, count}, claim);
@@ -289,39 +321,51 @@ static pid_t start_against(uid_t t, void (*what)(void))
     return start_life((struct life){t + 1, t, t + 1, NULL, what});
 }
 
-static void a_census_that_is_stopped_is_busy(void **state)
+static void assert_stopped_is_busy(uint32_t count)
 {
-    uid_t t = fresh_uids(2);
-    pid_t pid = start_against(t, stop_all);
+    uid_t t = fresh_uids(count + 1);
+    pid_t pid = start_against(t + count - 1, stop_all);
     enum witness answer = WITNESS_EMPTY;
     int64_t first = clock_monotonic_usec(), before = first, took = 0;
 
-    (void)state;
     while (answer == WITNESS_EMPTY && before < first + PATIENCE_USEC) {
         before = clock_monotonic_usec();
-        answer = ask(t, 0);
+        answer = ask_range(t, count, 0);
         took = clock_monotonic_usec() - before;
     }
     assert_int_equal(answer, WITNESS_BUSY);
     assert_true(took >= CENSUS_PATIENCE_SEC * USEC_PER_SEC);
     assert_true(took < CENSUS_PATIENCE_SEC * USEC_PER_SEC + PATIENCE_USEC);
     end(pid);
-    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    assert_int_equal(ask_range(t, count, 0), WITNESS_EMPTY);
+}
+
+static void a_census_that_is_stopped_is_busy(void **state)
+{
+    (void)state;
+    assert_stopped_is_busy(1);
+    assert_stopped_is_busy(3);
+}
+
+static void assert_killed_is_busy(uint32_t count)
+{
+    uid_t t = fresh_uids(count + 1);
+    pid_t pid = start_against(t + count - 1, kill_all);
+    enum witness answer = WITNESS_EMPTY;
+    int64_t first = clock_monotonic_usec();
+
+    while (answer == WITNESS_EMPTY && clock_monotonic_usec() < first + PATIENCE_USEC)
+        answer = ask_range(t, count, 0);
+    assert_int_equal(answer, WITNESS_BUSY);
+    end(pid);
+    assert_int_equal(ask_range(t, count, 0), WITNESS_EMPTY);
 }
 
 static void a_census_that_is_killed_is_busy(void **state)
 {
-    uid_t t = fresh_uids(2);
-    pid_t pid = start_against(t, kill_all);
-    enum witness answer = WITNESS_EMPTY;
-    int64_t first = clock_monotonic_usec();
-
     (void)state;
-    while (answer == WITNESS_EMPTY && clock_monotonic_usec() < first + PATIENCE_USEC)
-        answer = ask(t, 0);
-    assert_int_equal(answer, WITNESS_BUSY);
-    end(pid);
-    assert_int_equal(ask(t, 0), WITNESS_EMPTY);
+    assert_killed_is_busy(1);
+    assert_killed_is_busy(3);
 }
 
 /* The census child: the only task with T as real uid. 0 if there is none. */
@@ -476,12 +520,17 @@ static void ignore_children(void)
     (void)signal(SIGCHLD, SIG_IGN);
 }
 
+/* Whoever asks about one uid, and whoever goes round. */
 static void assert_unfit(void (*unfit)(void), const char *says)
 {
-    struct ending o = run_helper("2114530000+1", "0", NULL, unfit);
+    static const char *const ranges[] = {"2114530000+1", "2114530000+2"};
 
-    assert_refused(o, 3);
-    assert_non_null(strstr(o.said, says));
+    for (size_t i = 0; i < ELEMENTS_OF(ranges); i++) {
+        struct ending o = run_helper(ranges[i], "0", NULL, unfit);
+
+        assert_refused(o, 3);
+        assert_non_null(strstr(o.said, says));
+    }
 }
 
 static void a_user_namespace_gets_unknown(void **state)
@@ -652,6 +701,70 @@ static void a_question_keeps_its_claim(void **state)
         ;
 }
 
+/* 0: there is none that is stopped. */
+static pid_t find_stopped_child(uid_t t)
+{
+    pid_t child = find_child(t);
+
+    return child > 0 && read_state(child) == 'T' ? child : 0;
+}
+
+/* Of one that goes round: the only capability that it has is the one to come back. */
+static void assert_harmless(pid_t child)
+{
+    char path[64], text[4096] = "";
+    _cleanup_fd_ int fd = -1;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", child);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+    assert_non_null(strstr(text, "\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000080\n"
+                                 "CapEff:\t0000000000000000\n"));
+    assert_non_null(strstr(text, "\nGroups:\t \n"));
+}
+
+static void all_claims_are_kept(void **state)
+{
+    uid_t t = fresh_uids(3);
+    pid_t against = start_against(t + 1, stop_all);
+    int held[CENSUS_CLAIMS_MAX + 1], others[ELEMENTS_OF(held)], hangs = -1;
+    struct uid_range range = {t, 2};
+    pid_t child = 0;
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(held); i++) {
+        char path[] = "/tmp/uidpool-test-census-XXXXXX";
+
+        held[i] = mkostemp(path, O_CLOEXEC);
+        others[i] = open(path, O_RDWR | O_CLOEXEC);
+        assert_true(held[i] >= 0 && others[i] >= 0 && unlink(path) == 0);
+        assert_true(can_be_locked(&held[i]));
+    }
+    assert_int_equal(census_start_shared(census, range, 0, held, ELEMENTS_OF(held)), -EINVAL);
+    assert_int_equal(census_start_shared(census, range, 0, held, 0), -EINVAL);
+    while (child == 0) {
+        (void)close_fd(hangs);
+        hangs = census_start_shared(census, range, 0, held, CENSUS_CLAIMS_MAX);
+        assert_true(hangs >= 0);
+        while (child == 0 && !is_readable(hangs, 0))
+            child = find_stopped_child(t + 1);
+    }
+    assert_harmless(child);
+    for (size_t i = 0; i < ELEMENTS_OF(held); i++)
+        (void)close(held[i]);
+    for (size_t i = 0; i < CENSUS_CLAIMS_MAX; i++)
+        assert_false(can_be_locked(&others[i]));
+    assert_true(can_be_locked(&others[CENSUS_CLAIMS_MAX]));
+    assert_true(is_readable(hangs, PATIENCE_USEC / 1000));
+    assert_int_equal(census_finish(hangs), WITNESS_BUSY);
+    (void)close(hangs);
+    end(against);
+    for (size_t i = 0; i < ELEMENTS_OF(others); i++) {
+        wait_until(can_be_locked, &others[i]);
+        (void)close(others[i]);
+    }
+}
+
 /* A child of ours that executed nothing has our end of the socket too. */
 static void a_child_of_ours_keeps_no_helper(void **state)
 {
@@ -707,6 +820,8 @@ int main(int argc, char *argv[])
         cmocka_unit_test(threads_are_busy),
         cmocka_unit_test(the_real_uid_alone_counts),
         cmocka_unit_test(zombies_are_counted_exactly),
+        cmocka_unit_test(each_uid_of_a_range_is_asked),
+        cmocka_unit_test(zombies_of_a_range_are_counted_exactly),
         cmocka_unit_test(a_tally_counts),
         cmocka_unit_test(namespaces_hide_nobody),
         cmocka_unit_test(who_is_outside_is_counted),
@@ -717,6 +832,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(a_helper_that_was_killed_is_replaced),
         cmocka_unit_test(one_that_hangs_delays_nobody),
         cmocka_unit_test(a_question_keeps_its_claim),
+        cmocka_unit_test(all_claims_are_kept),
         cmocka_unit_test(a_child_of_ours_keeps_no_helper),
         cmocka_unit_test(nonsense_is_unknown),
         cmocka_unit_test(wrong_arguments_are_refused),

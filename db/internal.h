@@ -12,7 +12,7 @@
 #define LEDGER_APPLICATION_ID 0x55494450
 
 /* More than there are statements in this room. */
-#define STATEMENTS_MAX 48
+#define STATEMENTS_MAX 64
 
 struct ledger {
     sqlite3 *db;

@@ -59,7 +59,9 @@ class Client:
             if not piece:
                 return None
             self.buffer += piece
-        text, _, self.buffer = self.buffer.partition(b"\0")
+        end = self.buffer.index(0)
+        text = self.buffer[:end]
+        del self.buffer[:end + 1]
         return json.loads(text)
 
     def answer(self):

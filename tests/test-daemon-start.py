@@ -3,6 +3,7 @@
 """How uidpoold begins and ends: its options, what it refuses to start on, sockets passed by each
 protocol, readiness for each, signals, and being killed."""
 import contextlib
+import errno
 import os
 import re
 import select
@@ -426,6 +427,8 @@ class Readiness(Case):
         with listening(self.d.socket):
             self.begin()
             self.assertEqual(self.d.process.wait(timeout=support.LIMIT), 4)
+        # What start-stop-daemon waits for then.
+        self.assertRegex(self.inbox.recv(4096).decode(), rf"\ASTATUS=.*\nERRNO={errno.EADDRINUSE}\Z")
         self.assertFalse(select.select([self.inbox], [], [], 0)[0])
 
     def test_status_is_told_once_a_second_at_most(self):

@@ -423,10 +423,11 @@ static enum uidpool_status serve(const struct options *o)
         status = go_up(&s, &p);
     if (status == UIDPOOL_OK)
         status = run_loop(&s, &ready, &p);
-    if (status != UIDPOOL_OK && *p.text)
+    if (status != UIDPOOL_OK && *p.text) {
         journal_say(LOG_ERR, "%s", p.text);
-    if (status != UIDPOOL_OK)
         unusable_serve(&s.passed, &p);
+        readiness_failed(&p);
+    }
     take_down(&s);
     return status;
 }

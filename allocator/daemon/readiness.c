@@ -148,6 +148,23 @@ void readiness_stopping(void)
     (void)sd_notify(0, "STOPPING=1");
 }
 
+/* What start-stop-daemon prints, and ends with at once, where else it waits for its whole patience;
+ * systemd shows both. */
+void readiness_failed(const struct problem *p)
+{
+    int error = EIO;
+
+    if (p->status == UIDPOOL_NOT_FOUND)
+        error = ENOENT;
+    else if (p->status == UIDPOOL_CONFLICT)
+        error = EADDRINUSE;
+    else if (p->status == UIDPOOL_LEDGER)
+        error = EUCLEAN;
+    else if (p->status == UIDPOOL_NOT_PERMITTED)
+        error = EPERM;
+    (void)sd_notifyf(0, "STATUS=%s\nERRNO=%d", p->text, error);
+}
+
 int readiness_watchdog(sd_event *event)
 {
     int r = sd_event_set_watchdog(event, true);

@@ -36,6 +36,8 @@ void readiness_reloading(void);
 /* The reloading is over. */
 void readiness_reloaded(void);
 void readiness_stopping(void);
+/* Instead of being ready: it cannot start, so that nobody waits for it any longer. */
+void readiness_failed(const struct problem *p);
 /* Keep the watchdog of systemd content, as long as the loop runs. 0 or a negative errno. */
 int readiness_watchdog(sd_event *event);
 

@@ -168,6 +168,9 @@ static void test_notify(void **state)
     assert_string_equal(heard(fd), "READY=1");
     readiness_stopping();
     assert_string_equal(heard(fd), "STOPPING=1");
+    (void)problem_set(&p, UIDPOOL_NOT_FOUND, "there is no ledger");
+    readiness_failed(&p);
+    assert_string_equal(heard(fd), "STATUS=there is no ledger\nERRNO=2");
     close(fd);
     /* Asked for by name, and nobody listens. */
     r = (struct readiness){READINESS_NOTIFY, -1};

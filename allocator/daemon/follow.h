@@ -10,15 +10,17 @@
 
 #include "allocator/daemon/daemon.h"
 
-/* Start the helper and follow. `socket` is xenstored's, NULL for libxenstore's own choice. Sets the
- * revocations' guard. `changed` as in revocations.h. 0 or a negative errno. */
+/* Follow, from the loop, as soon as a pool does: the helper runs as long as one is there, so this
+ * is for every host. `socket` is xenstored's (it is not copied), NULL for libxenstore's own choice.
+ * Sets the revocations' guard. `changed` as in revocations.h. 0 or a negative errno. */
 int follow_new(struct daemon *d, const char *socket, void (*changed)(void *userdata),
                void *userdata, struct follow **ret);
-/* Ends the helper. NULL is allowed. */
+/* Ends the helper, and forgets the jobs that were asked for: the loop may not run them any more.
+ * NULL is allowed. */
 void follow_free(struct follow *f);
 
-/* For the status: "xenstore: 12 domains", "waiting for xenstore", "xenstore does not answer". Valid
- * until the next call. */
+/* For the status: "xenstore: 12 domains", "waiting for xenstore: no such file". Valid until the
+ * next call. */
 const char *follow_status(const struct follow *f);
 
 #endif

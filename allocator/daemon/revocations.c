@@ -20,7 +20,7 @@
 #include <string.h>
 
 /* Microseconds for a try whose asker did not say. */
-#define TIMEOUT_USUAL (30 * USEC_PER_SEC)
+#define TIMEOUT_USUAL (UIDPOOL_TIMEOUT_USUAL * USEC_PER_SEC)
 /* Before the second try; doubles up to the last. */
 #define PAUSE_FIRST USEC_PER_SEC
 #define PAUSE_LAST (300 * USEC_PER_SEC)
@@ -424,6 +424,17 @@ void revocations_set_guard(struct revocations *r, revocations_guard_fn guard, vo
 {
     r->guard = guard;
     r->guard_userdata = userdata;
+}
+
+void revocations_retry(struct revocations *r, int64_t lease)
+{
+    struct pursuit *p = find(r, lease);
+
+    if (!p || p->state != PURSUIT_PAUSED)
+        return;
+    p->pause = PAUSE_FIRST;
+    queue(p);
+    say_changed(r);
 }
 
 void revocations_status(const struct revocations *r, struct revocations_status *ret)

@@ -35,6 +35,10 @@ void revocations_set_guard(struct revocations *r, revocations_guard_fn guard, vo
 int revocations_add(struct revocations *r, const struct uidpool_lease *lease, bool asked,
                     int64_t timeout, outcome_fn done, void *userdata);
 
+/* Something has changed for this lease, such as its guard's mind: if it waits for another try, that
+ * has its turn now. */
+void revocations_retry(struct revocations *r, int64_t lease);
+
 struct revocations_status {
     size_t running;  /* tries under way or waiting for their turn */
     size_t unproven; /* leases whose last try failed; they wait for the next one */

@@ -57,6 +57,7 @@ static void take_out(struct domids *set, int64_t domid)
 struct watcher {
     const char *socket; /* or NULL */
     struct xenstore *store;
+    uint64_t connection; /* the how many-th that is */
     int64_t connect_at, backoff;
     int64_t probe_at, said_at;
     bool scan_wanted;
@@ -110,6 +111,7 @@ static void connect_store(struct watcher *w)
         lose(w, r);
         return;
     }
+    w->connection++;
     w->watched = (struct domids){0};
     w->scan_wanted = true;
     w->scan_at = 0;
@@ -167,9 +169,11 @@ static int tell_domain(struct watcher *w, int64_t domid)
 static int tell_all(struct watcher *w)
 {
     struct xenwatch_message marker = {.kind = XENWATCH_MARKER, .uid = UIDPOOL_NO_UID};
+    struct xenwatch_message begin = {
+        .kind = XENWATCH_SCAN, .connection = w->connection, .uid = UIDPOOL_NO_UID};
     int r;
 
-    say_kind(w, XENWATCH_SCAN);
+    say(w, &begin);
     r = xenstore_read_marker(w->store, w->marker);
     if (r < 0)
         return r;
@@ -211,7 +215,8 @@ static void scan(struct watcher *w)
 static void answer(struct watcher *w, const struct xenwatch_message *m, int fd)
 {
     struct xenstore_domain d;
-    int r = w->store ? xenstore_look(w->store, m->domid, &d) : -ENOTCONN;
+    bool asked = w->store && m->connection == w->connection;
+    int r = asked ? xenstore_look(w->store, m->domid, &d) : -ENOTCONN;
     char say = XENWATCH_MAY;
 
     if (r == 1 && (!d.uuid[0] || strcmp(d.uuid, m->uuid) != 0))
@@ -219,7 +224,7 @@ static void answer(struct watcher *w, const struct xenwatch_message *m, int fd)
     /* Who asked may have lost patience; ignoring that. */
     if (r >= 0)
         (void)!write(fd, &say, sizeof(say));
-    else if (w->store)
+    else if (asked)
         lose(w, r);
 }
 
@@ -244,11 +249,11 @@ static void obey(struct watcher *w, const struct xenwatch_message *m, int fd)
         for (size_t i = 0; i < m->n_wanted; i++)
             put(&w->wanted, m->wanted[i]);
         break;
-    case XENWATCH_SCAN:
+    case XENWATCH_AGAIN:
         w->scan_wanted = true;
         break;
     case XENWATCH_MARK:
-        if (w->store)
+        if (w->store && m->connection == w->connection)
             wrote(w, "the marker", xenstore_write_marker(w->store, m->text));
         break;
     case XENWATCH_KILL_UID:
@@ -262,6 +267,7 @@ static void obey(struct watcher *w, const struct xenwatch_message *m, int fd)
         break;
     case XENWATCH_ALIVE:
     case XENWATCH_DOWN:
+    case XENWATCH_SCAN:
     case XENWATCH_MARKER:
     case XENWATCH_DOMAIN:
     case XENWATCH_ABSENT:

@@ -21,6 +21,7 @@ enum field {
     NAME = 1 << 3,
     TEXT = 1 << 4,   /* to the end */
     WANTED = 1 << 5, /* to the end */
+    CONNECTION = 1 << 6,
 };
 
 static const struct {
@@ -29,15 +30,16 @@ static const struct {
 } kinds[] = {
     [XENWATCH_ALIVE] = {"alive", NOTHING},
     [XENWATCH_DOWN] = {"down", TEXT},
-    [XENWATCH_SCAN] = {"scan", NOTHING},
+    [XENWATCH_SCAN] = {"scan", CONNECTION},
     [XENWATCH_MARKER] = {"marker", TEXT},
     [XENWATCH_DOMAIN] = {"domain", DOMID | UUID | UID | NAME},
     [XENWATCH_ABSENT] = {"absent", DOMID},
     [XENWATCH_END] = {"end", NOTHING},
     [XENWATCH_WANT] = {"want", WANTED},
-    [XENWATCH_MARK] = {"mark", TEXT},
+    [XENWATCH_AGAIN] = {"again", NOTHING},
+    [XENWATCH_MARK] = {"mark", CONNECTION | TEXT},
     [XENWATCH_KILL_UID] = {"kill-uid", DOMID | UUID | UID},
-    [XENWATCH_ASK] = {"ask", DOMID | UUID},
+    [XENWATCH_ASK] = {"ask", CONNECTION | DOMID | UUID},
 };
 
 /*
@@ -73,6 +75,8 @@ size_t xenwatch_write(const struct xenwatch_message *m, char buf[static XENWATCH
     size_t length =
         (size_t)snprintf(buf, XENWATCH_MESSAGE_MAX, "%s", kinds[m->kind].word); /* short */
 
+    if (fields & CONNECTION)
+        add_number(buf, &length, (int64_t)m->connection);
     if (fields & DOMID)
         add_number(buf, &length, m->domid);
     if (fields & UUID)
@@ -160,6 +164,8 @@ static bool take_wanted(char **at, struct xenwatch_message *m)
 
 static bool take_fields(char **at, unsigned fields, struct xenwatch_message *m)
 {
+    if (fields & CONNECTION && parse_u64(take_field(at), INT64_MAX, &m->connection) < 0)
+        return false;
     if (fields & DOMID && parse_domid(take_field(at), &m->domid) < 0)
         return false;
     if (fields & UUID && !take_uuid(at, m->uuid))

@@ -10,7 +10,7 @@
  * The helper says
  *   alive                      now and then. The store has answered just before, or there is none
  *   down WHY                   there is no connection to a store. What it said before is history
- *   scan                       a look at all domains begins
+ *   scan CONNECTION            a look at all domains begins; connections are counted
  *   marker [TEXT]              what the store holds as our marker
  *   domain DOMID UUID UID NAME is introduced; UID is its device-model-kill-uid
  *   absent DOMID               is wanted, and not introduced
@@ -19,13 +19,15 @@
  *
  * The daemon says
  *   want DOMID...              these are of interest also when they are absent, from now on
- *   scan                       look again
- *   mark TEXT                  write the marker, and look again
- *   kill-uid DOMID UUID UID    write device-model-kill-uid, if it is this domain still, and look
+ *   again                      scan again
+ *   mark CONNECTION TEXT       write the marker, if it is this connection still, and scan again: a
+ *                              store that is not the one that was looked at must not get it
+ *   kill-uid DOMID UUID UID    write device-model-kill-uid, if it is this domain still, and scan
  *                              again
- *   ask DOMID UUID             may what runs for this domid be killed? With a pipe, for the answer:
- *                              "y" if the domid is not introduced, or is with this very uuid; "n"
- *                              if it is with another, or none; nothing if it cannot be told
+ *   ask CONNECTION DOMID UUID  may what runs for this domid be killed, by what this connection
+ *                              says? With a pipe, for the answer: "y" if the domid is not
+ *                              introduced, or is with this very uuid; "n" if it is with another,
+ *                              or none; nothing if it cannot be told
  *
  * Whatever the store holds is passed on only where it has the form that is said here, and the
  * daemon checks that again.
@@ -55,12 +57,13 @@
 enum xenwatch_kind {
     XENWATCH_ALIVE = 1,
     XENWATCH_DOWN,
-    XENWATCH_SCAN, /* of both sides */
+    XENWATCH_SCAN,
     XENWATCH_MARKER,
     XENWATCH_DOMAIN,
     XENWATCH_ABSENT,
     XENWATCH_END,
     XENWATCH_WANT,
+    XENWATCH_AGAIN,
     XENWATCH_MARK,
     XENWATCH_KILL_UID,
     XENWATCH_ASK,
@@ -72,6 +75,7 @@ enum xenwatch_kind {
 /* What is not of the kind is 0, "" or none. */
 struct xenwatch_message {
     enum xenwatch_kind kind;
+    uint64_t connection;
     int64_t domid;
     char uuid[UIDPOOL_UUID_LEN + 1];
     char name[UIDPOOL_NAME_MAX + 1];

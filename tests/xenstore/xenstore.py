@@ -185,6 +185,7 @@ class Watch:
     def __init__(self, *args, log=None):
         self.socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(support.LIMIT)
+        self.connection = 0
         with its:
             fd = its.fileno()
 
@@ -209,7 +210,8 @@ class Watch:
         while True:
             text = self.hear()
             assert text is not None, "the helper has ended"
-            if text == "scan":
+            if text.startswith("scan "):
+                self.connection = int(text.split()[1])
                 lines = []
             elif text.startswith("down"):
                 lines = None
@@ -230,7 +232,7 @@ class Watch:
         """The answer, "" if there is none."""
         read, write = os.pipe()
         with os.fdopen(read, "rb") as file:
-            self.say(f"ask {domid} {uuid}", write)
+            self.say(f"ask {self.connection} {domid} {uuid}", write)
             os.close(write)
             return file.read().decode()
 

@@ -197,6 +197,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 
     (void)source;
     (void)usec;
+    c->timer_at = 0;
     /* Who does not read cannot be told anything. */
     if (c->send_by && c->send_by <= now)
         check_reader(c, now);
@@ -237,6 +238,10 @@ static int update_timer(struct connection *c)
     /* At once, and from the loop; epoll says nothing while the peer does not read. */
     if (is_over(c))
         by = 1;
+    /* Set anew it would not be pending any more: a busy peer's time would never be over. */
+    if (by == c->timer_at)
+        return 0;
+    c->timer_at = by;
     if (!by)
         return c->timer ? sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) : 0;
     if (!c->timer)

@@ -48,13 +48,14 @@ struct connection {
     struct output output;
     struct call *call;           /* that is being worked on, or NULL */
     int64_t receive_by, send_by; /* 0: nothing is waited for */
-    int queued;                  /* bytes that the kernel had for the peer when send_by was set */
-    bool eof;                    /* the peer says no more, but may still read */
-    bool gone;                   /* the peer does not read any more */
-    bool closing;                /* to be closed when all is sent */
-    bool broken;                 /* to be closed now */
-    bool moved;                  /* the peer has taken something since send_by was set */
-    bool working;                /* in its turn, whose end looks after everything */
+    int64_t timer_at;
+    int queued;   /* bytes that the kernel had for the peer when send_by was set */
+    bool eof;     /* the peer says no more, but may still read */
+    bool gone;    /* the peer does not read any more */
+    bool closing; /* to be closed when all is sent */
+    bool broken;  /* to be closed now */
+    bool moved;   /* the peer has taken something since send_by was set */
+    bool working; /* in its turn, whose end looks after everything */
 };
 
 struct call {

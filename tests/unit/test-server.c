@@ -606,6 +606,15 @@ static void test_half_closed(void **state)
     assert_null(hear(&scene, fd));
     assert_int_equal(server_connections(scene.server), 0);
     close(fd);
+    /* More than is done in one go. */
+    fd = connected(&scene);
+    for (int i = 0; i < 50; i++)
+        say_call(&scene, fd, "toy.Echo", "");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    for (int i = 0; i < 50; i++)
+        expect(&scene, fd, "{\"parameters\":{}}");
+    assert_null(hear(&scene, fd));
+    close(fd);
     /* Nothing was said at all. */
     fd = connected(&scene);
     assert_int_equal(shutdown(fd, SHUT_WR), 0);
@@ -986,8 +995,8 @@ static void test_reads_slowly(void **state)
     limits.send_sec = 1;
     scene = scene_of(&limits);
     fd = connected(&scene);
-    say_call(&scene, fd, "toy.Big", ",\"parameters\":{\"size\":1000000}");
-    while (got < 1000000) {
+    say_call(&scene, fd, "toy.Big", ",\"parameters\":{\"size\":400000}");
+    while (got < 400000) {
         assert_true(clock_monotonic_usec() < begun + PATIENCE);
         step(&scene);
         if (clock_monotonic_usec() >= next) {
@@ -995,7 +1004,7 @@ static void test_reads_slowly(void **state)
 
             assert_true(n > 0 || (n < 0 && errno == EAGAIN));
             got += n > 0 ? (size_t)n : 0;
-            next = clock_monotonic_usec() + 20 * USEC_PER_MSEC;
+            next = clock_monotonic_usec() + 100 * USEC_PER_MSEC;
         }
     }
     assert_true(clock_monotonic_usec() - begun > 2 * USEC_PER_SEC);
@@ -1004,7 +1013,8 @@ static void test_reads_slowly(void **state)
     scene_end(&scene);
 }
 
-/* While one floods with calls, another one's single call waits for a few of them, not for all. */
+/* While one user floods with calls on many connections, another one's single call waits for a few
+ * of them, not for one of each connection. */
 static void test_flood_delays_nobody(void **state)
 {
     static const char text[] = "{\"method\":\"toy.Echo\",\"oneway\":true}";
@@ -1028,7 +1038,7 @@ static void test_flood_delays_nobody(void **state)
     assert_int_equal(send(one, "{\"method\":\"toy.Fail\"}", 22, MSG_NOSIGNAL), 22);
     while (is_silent(one))
         step(&scene);
-    assert_true(toy.begun < 2 * ELEMENTS_OF(flooders));
+    assert_true(toy.begun < ELEMENTS_OF(flooders) / 2);
     for (size_t i = 0; i < ELEMENTS_OF(flooders); i++)
         close(flooders[i]);
     close(one);

@@ -148,6 +148,7 @@ static void run(struct fixture *f)
 {
     while (granter_pending(f->a.granter) > 0)
         turn(f);
+    assert_int_equal(f->a.granter->n_claims, 0);
 }
 
 static void run_one(struct want *w)
@@ -283,6 +284,50 @@ static void test_a_stranger_among_neighbours(void **state)
     end(stranger);
 }
 
+/* One question is about uids that follow one another, and about each of them. */
+static void test_who_is_no_neighbour_is_asked_too(void **state)
+{
+    static const unsigned domids[] = {10, 0, 4, 1, 3};
+    struct fixture *f = *state;
+    uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 16);
+    pid_t strangers[] = {start_plain(base + 3), start_plain(base + 10)};
+    struct want w[ELEMENTS_OF(domids)];
+
+    for (unsigned i = 0; i < ELEMENTS_OF(w); i++) {
+        w[i] = wish(f, "domid", domids[i]);
+        add(&w[i]);
+    }
+    run(f);
+    for (unsigned i = 0; i < ELEMENTS_OF(w); i++)
+        if (domids[i] == 3 || domids[i] == 10)
+            assert_refused(&w[i], UIDPOOL_CONFLICT, "in use without a lease");
+        else
+            assert_got(&w[i], base + domids[i]);
+    end(strangers[0]);
+    end(strangers[1]);
+}
+
+/* Whoever is held up is not in the way of those behind, and does not send the next one back. */
+static void test_next_does_not_go_back(void **state)
+{
+    struct fixture *f = *state;
+    pid_t zombie = start_zombie(f->base);
+    struct want slow = wish(f, "next", 1), quick = wish(f, "next", 2);
+    struct uidpool_pool pool;
+
+    add(&slow);
+    add(&quick);
+    while (!quick.told)
+        turn(f);
+    assert_int_equal(slow.told, 0);
+    run(f);
+    assert_got(&slow, f->base);
+    assert_got(&quick, f->base + 1);
+    OK(ledger_pool_by_name(f->a.ledger, "next", &pool, &problem));
+    assert_int_equal(pool.next_uid, f->base + 2);
+    reap(zombie);
+}
+
 /*
  * Owners.
  */
@@ -293,6 +338,7 @@ static void test_one_owner_twice_at_once(void **state)
     struct want a = wish_by_name(f, "next", "web"), b = a, c = a;
 
     c.request.lease.uuid = "11111111-2222-3333-4444-555555555555";
+    b.request.timeout = c.request.timeout = 100 * PATIENCE_USEC;
     add(&a);
     add(&b);
     add(&c);
@@ -343,6 +389,39 @@ static void test_two_owners_of_one_uid(void **state)
     assert_string_equal(one.lease.pool, "domid");
 }
 
+/* What another process writes while we ask the census. */
+static void write_lease(struct fixture *f, uid_t uid, const char *name)
+{
+    struct uidpool_lease lease = {.uid = uid, .gid = f->base, .count = 1, .pool_id = f->base};
+
+    lease.domid = UIDPOOL_NO_DOMID;
+    (void)snprintf(lease.name, sizeof(lease.name), "%s", name);
+    OK(ledger_begin(f->a.ledger, &problem));
+    OK(lease_step(f->a.ledger, &lease, LEASE_EVENT_GRANT, NULL, 0, &problem));
+    OK(ledger_commit(f->a.ledger, &problem));
+}
+
+static void test_somebody_was_faster(void **state)
+{
+    struct fixture *f = *state;
+    struct want owner = wish_by_name(f, "next", "web"), uid = wish_by_name(f, "next", "db"),
+                third = wish_by_name(f, "next", "mail");
+
+    add(&owner);
+    add(&uid);
+    add(&third);
+    turn(f);
+    assert_int_equal(f->a.granter->n_claims, 3);
+    write_lease(f, f->base + 50, "web");
+    write_lease(f, f->base + 1, "other");
+    run(f);
+    assert_got(&owner, f->base + 50);
+    assert_true(owner.lease.existing);
+    assert_int_not_equal(uid.lease.uid, f->base + 1);
+    assert_got(&uid, uid.lease.uid);
+    assert_got(&third, f->base + 2);
+}
+
 /* A machine that was made anew under its domid: the old one is killed and proven first. */
 static void test_another_uuid_revokes_first(void **state)
 {
@@ -363,6 +442,26 @@ static void test_another_uuid_revokes_first(void **state)
     assert_false(new.lease.existing);
     assert_got(&same, f->base + 1);
     assert_true(same.lease.existing);
+}
+
+/* Somebody else's revocation that is not done lies in the place: it is brought to its end. */
+static void test_what_is_unproven_in_the_place(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 8);
+    struct want block = wish(f, "domid", 0), one = wish(f, "domid", 1);
+    pid_t pid;
+
+    block.request.lease.count = 2;
+    run_one(&block);
+    OK(ledger_begin(f->a.ledger, &problem));
+    OK(lease_step(f->a.ledger, &block.lease, LEASE_EVENT_RELEASE, NULL, 0, &problem));
+    OK(ledger_commit(f->a.ledger, &problem));
+    pid = start_plain(base);
+    run_one(&one);
+    assert_killed(pid);
+    assert_got(&one, base + 1);
+    assert_int_equal(at(f, base).state, 0);
 }
 
 /* What the reaper may not kill stays, and is told with the lease that could not be had. */
@@ -641,6 +740,7 @@ static void test_a_full_disk_fails_all(void **state)
     }
     assert_int_equal(unlink(DISK "/filler"), 0);
     for (unsigned i = 0; i < ELEMENTS_OF(w); i++) {
+        wait_until(is_free, &w[i]);
         w[i].told = 0;
         run_one(&w[i]);
         assert_got(&w[i], f->base + i);
@@ -736,10 +836,14 @@ int main(int argc, char *argv[])
         TEST(test_many_at_once_get_neighbours),
         TEST(test_more_than_may_run_at_once),
         TEST(test_a_stranger_among_neighbours),
+        TEST(test_who_is_no_neighbour_is_asked_too),
+        TEST(test_next_does_not_go_back),
         TEST(test_one_owner_twice_at_once),
         TEST(test_one_owner_twice_and_no_time),
         TEST(test_two_owners_of_one_uid),
+        TEST(test_somebody_was_faster),
         TEST(test_another_uuid_revokes_first),
+        TEST(test_what_is_unproven_in_the_place),
         TEST(test_what_cannot_be_revoked),
         TEST(test_a_claim_is_waited_for_or_passed_by),
         TEST(test_what_is_in_hands_may_be_free_in_a_moment),

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 import support
-from daemon import Client, Daemon, Refused, encode
+from daemon import Client, Daemon, Refused, encode, is_sanitized
 from support import LIMIT, LedgerCase, poll, write_ledger
 
 BASES = itertools.count(2115043328, 100000)  # the kernel counts tasks of a uid host-wide
@@ -99,6 +99,11 @@ class Varlink(LedgerCase):
             SELECT {first} + i, 1, (SELECT max(id) FROM history) + 1 + i, {self.base},
                 {self.base}, 'n' || ({first} + i), 'leased', uidpool_boot_id(), 1, 1 FROM n;
             COMMIT""")
+
+    def assert_flat(self, memory):
+        """What nobody reads does not pile up. A sanitizer keeps what was freed."""
+        if not is_sanitized():
+            self.assertLess(self.daemon.memory() - memory, 10 << 20)
 
     def state(self, uid):
         with self.daemon.client() as client:
@@ -375,7 +380,7 @@ class Reading(Varlink):
         uids += sum(1 for _ in stream)
         self.assertEqual(uids, 30020)
         self.assertLess(longest, 2)
-        self.assertLess(self.daemon.memory() - memory, 40 << 20)
+        self.assert_flat(memory)
         for n, reader in enumerate(slow):
             count = 1
             while reader.answer().get("continues"):
@@ -427,7 +432,7 @@ class Subscriptions(Varlink):
         for n in range(20):
             self.write_leases(self.base + 1 + 500 * n, 500)
             client.call("Lease", domid=5)
-        self.assertLess(self.daemon.memory() - memory, 40 << 20)
+        self.assert_flat(memory)
         for reader in slow:
             for n in range(10000):
                 event = reader.answer()["parameters"]["event"]

@@ -243,8 +243,9 @@ static void on_granted(const struct outcome *outcome, void *userdata)
 
     if (status == UIDPOOL_OK) {
         if (!lease->existing)
-            journal_lease(LOG_INFO, JOURNAL_LEASED, lease, "pool %s: leased uid %u to %s",
-                          lease->pool, lease->uid, lease_owner(lease, owner, sizeof(owner)));
+            journal_lease(LOG_INFO, JOURNAL_LEASED, lease,
+                          "pool %s: leased uid %u to %s, asked by uid %u", lease->pool, lease->uid,
+                          lease_owner(lease, owner, sizeof(owner)), call_peer(call)->uid);
         parameters = describe_as("lease", describe_lease(lease));
     } else {
         pending->problem = *outcome->problem;

@@ -45,6 +45,14 @@ int64_t clock_monotonic_usec(void)
     return clock_usec(CLOCK_MONOTONIC);
 }
 
+void clock_sleep(int64_t usec)
+{
+    const struct timespec ts = {.tv_sec = usec / USEC_PER_SEC,
+                                .tv_nsec = usec % USEC_PER_SEC * 1000};
+
+    (void)nanosleep(&ts, NULL);
+}
+
 /* A /proc that is attached nowhere and goes with its descriptor. It takes CAP_SYS_ADMIN, and in a
  * user namespace a /proc of which nothing is hidden (mount_namespaces(7)). -1: not to be had, by
  * errno. */

@@ -16,6 +16,8 @@ int64_t clock_wall_usec(void);
 int64_t clock_boot_usec(void);
 /* Microseconds of CLOCK_MONOTONIC, for deadlines; sd_event's CLOCK_MONOTONIC. */
 int64_t clock_monotonic_usec(void);
+/* Wait, or until a signal comes. */
+void clock_sleep(int64_t usec);
 
 /* The kernel's boot id: 32 lower-case hexadecimal digits and a NUL. 0 or a negative errno. Once
  * known it is known for good, also behind a chroot(2). Where there is no /proc it takes

@@ -9,6 +9,7 @@
  */
 #include "allocator/daemon/activation.h"
 
+#include "allocator/daemon/instance.h"
 #include "common/cleanup.h"
 #include "common/ids.h"
 #include "common/lockfile.h"
@@ -227,6 +228,17 @@ static int is_alive(const struct sockaddr_un *address)
     return errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
 }
 
+/* The same, but not what dies just now (instance.h). */
+static int stays_alive(const struct sockaddr_un *address)
+{
+    int64_t end = clock_monotonic_usec() + INSTANCE_GRACE_USEC;
+    int r;
+
+    while ((r = is_alive(address)) > 0 && clock_monotonic_usec() < end)
+        clock_sleep(INSTANCE_LOOK_USEC);
+    return r;
+}
+
 /* What a daemon that was killed has left. */
 static enum uidpool_status remove_stale(const struct sockaddr_un *address, struct problem *p)
 {
@@ -239,7 +251,7 @@ static enum uidpool_status remove_stale(const struct sockaddr_un *address, struc
     if (!S_ISSOCK(st.st_mode))
         return problem_set(p, UIDPOOL_CONFLICT, "%s is there and is no socket%s; remove it", path,
                            S_ISLNK(st.st_mode) ? " but a symbolic link" : "");
-    r = is_alive(address);
+    r = stays_alive(address);
     if (r < 0)
         return problem_errno(p, r, "cannot find out whether somebody listens on %s", path);
     if (r > 0)

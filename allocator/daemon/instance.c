@@ -63,6 +63,16 @@ static enum uidpool_status somebody_else(const struct instance *i, struct proble
         i->ledger, pid, socket);
 }
 
+static int lock_in_time(int fd)
+{
+    int64_t end = clock_monotonic_usec() + INSTANCE_GRACE_USEC;
+    int r;
+
+    while ((r = lockfile_try(fd, 0, 1)) == -EAGAIN && clock_monotonic_usec() < end)
+        clock_sleep(INSTANCE_LOOK_USEC);
+    return r;
+}
+
 static enum uidpool_status take_lock(struct instance *i, const char *socket, struct problem *p)
 {
     char text[PATH_MAX + 32];
@@ -71,7 +81,7 @@ static enum uidpool_status take_lock(struct instance *i, const char *socket, str
     i->fd = lockfile_open(i->own);
     if (i->fd < 0)
         return problem_errno(p, i->fd, "cannot open %s", i->own);
-    r = lockfile_try(i->fd, 0, 1);
+    r = lock_in_time(i->fd);
     if (r == -EAGAIN)
         return somebody_else(i, p);
     if (r < 0)

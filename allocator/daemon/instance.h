@@ -4,11 +4,18 @@
 #ifndef DAEMON_INSTANCE_H
 #define DAEMON_INSTANCE_H
 
+#include "common/clock.h"
 #include "common/problem.h"
 
 #include <systemd/sd-event.h>
 
 struct instance;
+
+/* A daemon that is killed while it starts a helper lives on in that for a moment: the helper has
+ * its lock and its sockets until it has executed. Who is started again at once waits so long before
+ * it believes in another daemon, looking so often. */
+#define INSTANCE_GRACE_USEC (2 * USEC_PER_SEC)
+#define INSTANCE_LOOK_USEC (20 * USEC_PER_MSEC)
 
 /* Lock LEDGER.daemon, in which our pid and our socket stand for whoever comes next. The ledger has
  * been opened. UIDPOOL_CONFLICT names the daemon that has it. */

@@ -174,6 +174,33 @@ int census_tally_finish(int fd)
     return r > CENSUS_TALLY_MAX ? -EIO : r;
 }
 
+int census_tallies_start(struct census *c, struct uid_range range, const int *claim_fds,
+                         size_t n_claims)
+{
+    if (range.count > CENSUS_TALLIES_MAX)
+        return -E2BIG;
+    return ask(c, range, "tallies", claim_fds, n_claims);
+}
+
+int census_tallies_finish(int fd, uint32_t count, uint8_t *ret)
+{
+    uint8_t counts[CENSUS_TALLIES_MAX];
+    ssize_t n;
+
+    if (count > sizeof(counts))
+        return -E2BIG;
+    do
+        n = read(fd, counts, sizeof(counts));
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    if (n != (ssize_t)count)
+        return -EIO;
+    for (uint32_t i = 0; i < count; i++)
+        ret[i] = counts[i] > CENSUS_TALLY_MAX ? 0 : counts[i];
+    return 0;
+}
+
 enum witness census_finish(int fd)
 {
     switch (read_answer(fd)) {

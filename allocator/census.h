@@ -55,6 +55,13 @@ enum witness census_finish(int fd);
 #define CENSUS_TALLY_MAX 250
 int census_tally_start(struct census *c, struct uid_range range, int claim_fd);
 int census_tally_finish(int fd);
+/* The same for each uid by itself, of which several have claimed some. */
+#define CENSUS_TALLIES_MAX 64
+int census_tallies_start(struct census *c, struct uid_range range, const int *claim_fds,
+                         size_t n_claims);
+/* Fills `ret`, one for each uid, 0 for what could not be counted. 0, or a negative errno: it is not
+ * filled. */
+int census_tallies_finish(int fd, uint32_t count, uint8_t *ret);
 
 /* Start, wait and finish. */
 enum witness census_ask(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd);

@@ -5,6 +5,7 @@
  */
 #include "allocator/job.h"
 
+#include "allocator/rollcall.h"
 #include "allocator/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -35,7 +36,7 @@ struct job *job_new(struct revoker *r, enum revocation_kind kind, const struct u
     job->timeout = timeout;
     job->backoff = BACKOFF_FIRST;
     job->claim_fd = job->wait_fd = job->guard_fd = -1;
-    job->census_fd = job->tally_fd = -1;
+    job->census_fd = -1;
     return job;
 }
 
@@ -133,11 +134,11 @@ void job_free(struct job *job)
 {
     committer_forget(job->revoker->allocator->committer, job);
     volley_leave(job);
+    rollcall_leave(job);
     await_clear(&job->await);
     job->claim_fd = close_fd(job->claim_fd);
     job->guard_fd = close_fd(job->guard_fd);
     job->census_fd = close_fd(job->census_fd);
-    job->tally_fd = close_fd(job->tally_fd);
     job->wait_fd = close_fd(job->wait_fd);
     tasks_clear(&job->tasks);
     residue_free(job->residue);

@@ -20,6 +20,7 @@
 
 struct job;
 struct revoker;
+struct rollcall;
 struct volley;
 
 typedef void (*phase_fn)(struct job *job);
@@ -41,11 +42,13 @@ struct job {
     struct await await;
     int64_t backoff, killed_at;
 
-    /* The kill that it wants; volley.c's. */
+    /* What it wants to have done, with others who want the same. */
+    bool wants_kill, wants_count, wants_sweep, sweeping;
     struct volley *volley;
-    struct job *next_in_volley;
-    bool ready; /* the lease is durably in revoking */
-    bool alone; /* with nobody else */
+    struct rollcall *rollcall;
+    struct job *beside; /* the next one of the same volley or roll call */
+    bool ready;         /* the lease is durably in revoking */
+    bool killed_alone, counted_alone;
 
     phase_fn allowed; /* what the guard is asked for */
     int guard_fd;
@@ -55,7 +58,7 @@ struct job {
     uint32_t rest;
     struct uidpool_lease stepped;
 
-    int claim_fd, census_fd, tally_fd, wait_fd;
+    int claim_fd, census_fd, wait_fd;
     struct tasks tasks;
     size_t task;          /* the one waited for */
     uint32_t census_done; /* uids of the range the census has called empty */
@@ -78,12 +81,16 @@ struct revoker {
     struct job *jobs, **end; /* in order of arrival */
     size_t n_jobs, n_active, active_max;
     struct volley *volleys;
+    struct rollcall *rollcalls;
     struct reaper_accounts accounts;
     struct orphan *orphans;
     struct scan *scan;
-    sd_event_source *begin; /* waiting jobs */
-    sd_event_source *work;  /* begins and steps the scan */
-    sd_event_source *hurry; /* the same, where the loop has always something better to do */
+    int64_t scan_wanted, scan_begun, scan_cost;
+    struct residue *sweep;
+    sd_event_source *begin;  /* waiting jobs */
+    sd_event_source *muster; /* kills and questions, for those who want them together */
+    sd_event_source *work;   /* begins and steps the scan and the sweep */
+    sd_event_source *hurry;  /* the same, where the loop has always something better to do */
 };
 
 /* A job with nothing begun. NULL if there is no memory. */
@@ -110,9 +117,15 @@ void job_commit(struct job *job, commit_write_fn write, commit_done_fn done);
 /* Remember who outlived the kill, for the outcome. */
 void job_keep_survivors(struct job *job);
 
-/* Have the revoker begin a job, if one waits and may; and the scan that one wants. */
+/* Have the revoker begin a job, if one waits and may; */
 void revoker_wake(struct revoker *r);
-void revoker_want_scan(struct revoker *r);
+/* look after those that want to be killed or counted, when all that is ready had its turn; */
+void revoker_muster(struct revoker *r);
+/* and scan or sweep for those who want that. */
+void revoker_work(struct revoker *r);
+/* The active jobs of which `wants` is true, in order of uid; n_active at most. */
+size_t revoker_collect(const struct revoker *r, bool (*wants)(const struct job *),
+                       struct job **ret);
 /* End a helper whose answer nobody wants any more, without waiting for that, and reap it when it is
  * gone. Until then it holds what it inherited: a claim, a reaper's lock. Takes the pidfd. */
 void revoker_bury(struct revoker *r, int pidfd);

@@ -65,7 +65,9 @@ struct level {
 };
 
 struct residue {
-    struct uid_range range;
+    struct uid_range *ranges;
+    size_t n_ranges;
+    bool only_look;
     unsigned phase;
     size_t ipc_kind;
     FILE *ipc;
@@ -125,6 +127,14 @@ static void note_trouble(struct residue *r, const char *what, int error)
 
     note(r, false, "%s (could not be looked at: %s)", what,
          strerror_r(error, reason, sizeof(reason)));
+}
+
+static bool is_theirs(const struct residue *r, uid_t uid)
+{
+    for (size_t i = 0; i < r->n_ranges; i++)
+        if (uid_range_has(r->ranges[i], uid))
+            return true;
+    return false;
 }
 
 /*
@@ -218,8 +228,13 @@ static void ipc_remove(struct residue *r, int id)
 {
     const struct ipc_kind *k = &ipc_kinds[r->ipc_kind];
     char reason[128];
-    int error = ipc_control(r->ipc_kind, id, IPC_RMID);
+    int error;
 
+    if (r->only_look) {
+        note(r, false, "%s %d", k->what, id);
+        return;
+    }
+    error = ipc_control(r->ipc_kind, id, IPC_RMID);
     if (error < 0 && !ipc_is_gone(error)) {
         note(r, false, "%s %d (could not be removed: %s)", k->what, id,
              strerror_r(-error, reason, sizeof(reason)));
@@ -277,7 +292,7 @@ static int ipc_step(struct residue *r)
     }
     if (residue_parse_ipc(ipc_kinds[r->ipc_kind].file, r->line, &id, &uid, &cuid) < 0)
         note_trouble(r, ipc_kinds[r->ipc_kind].what, EBADMSG);
-    else if (uid_range_has(r->range, uid) || uid_range_has(r->range, cuid))
+    else if (is_theirs(r, uid) || is_theirs(r, cuid))
         ipc_remove(r, id);
     return 1;
 }
@@ -332,9 +347,11 @@ static void queue_remove(struct residue *r, const char *name)
             note_trouble(r, "a POSIX message queue", errno);
         return;
     }
-    if (!S_ISREG(st.st_mode) || !uid_range_has(r->range, st.st_uid))
+    if (!S_ISREG(st.st_mode) || !is_theirs(r, st.st_uid))
         return;
-    if (unlinkat(fd, name, 0) < 0 && errno != ENOENT)
+    if (r->only_look)
+        note(r, false, "POSIX message queue %s", name);
+    else if (unlinkat(fd, name, 0) < 0 && errno != ENOENT)
         note(r, false, "POSIX message queue %s (could not be removed: %s)", name,
              strerror_r(errno, reason, sizeof(reason)));
     else
@@ -551,7 +568,7 @@ static void look_at(struct residue *r, int at, const char *name)
     /* What is mounted there says what its maker likes, also about owners. */
     if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)
         return;
-    if (uid_range_has(r->range, stx.stx_uid))
+    if (is_theirs(r, stx.stx_uid))
         note_owned(r, r->path, name, stx.stx_mode);
     if (!S_ISDIR(stx.stx_mode))
         return;
@@ -579,7 +596,7 @@ static void place_enter(struct residue *r, const char *place)
             note_trouble(r, place, errno);
         return;
     }
-    if (fstat(fd, &st) == 0 && uid_range_has(r->range, st.st_uid))
+    if (fstat(fd, &st) == 0 && is_theirs(r, st.st_uid))
         note_owned(r, place, NULL, st.st_mode);
     error = level_enter(r, fd, NULL);
     if (error < 0)
@@ -623,14 +640,19 @@ static int files_step(struct residue *r)
 /* What takes one step and says whether there are more. */
 static int (*const phases[])(struct residue *r) = {ipc_step, queues_step, files_step};
 
-int residue_new(struct uid_range range, const char *const *places, struct residue **ret)
+static int make(const struct uid_range *ranges, size_t n_ranges, const char *const *places,
+                struct residue **ret)
 {
     _cleanup_(residue_freep) struct residue *r = calloc(1, sizeof(*r));
     size_t n = 0, at = 0;
 
     if (!r)
         return -ENOMEM;
-    r->range = range;
+    r->ranges = reallocarray(NULL, n_ranges, sizeof(*ranges));
+    if (!r->ranges)
+        return -ENOMEM;
+    memcpy(r->ranges, ranges, n_ranges * sizeof(*ranges));
+    r->n_ranges = n_ranges;
     while (places && places[n])
         if (places[n++][0] != '/')
             return -EINVAL;
@@ -648,6 +670,21 @@ int residue_new(struct uid_range range, const char *const *places, struct residu
     return 0;
 }
 
+int residue_new(struct uid_range range, const char *const *places, struct residue **ret)
+{
+    return make(&range, 1, places, ret);
+}
+
+int residue_new_look(const struct uid_range *ranges, size_t n_ranges, const char *const *places,
+                     struct residue **ret)
+{
+    int r = make(ranges, n_ranges, places, ret);
+
+    if (r == 0)
+        (*ret)->only_look = true;
+    return r;
+}
+
 void residue_free(struct residue *r)
 {
     if (!r)
@@ -659,6 +696,7 @@ void residue_free(struct residue *r)
     closedirp(&r->queues);
     fclosep(&r->ipc);
     free(r->places);
+    free(r->ranges);
     free(r->levels);
     free(r->line);
     free(r);

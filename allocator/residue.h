@@ -20,6 +20,11 @@ struct residue;
  * /dev/shm, /run/lock and the spools of cron and at; NULL is none. One that does not exist is no
  * residue. */
 int residue_new(struct uid_range range, const char *const *places, struct residue **ret);
+/* A look for several that removes and names nothing: is there anything of one of them, or anything
+ * that cannot be looked at? residue_count() says so, from when it is found. Most often there is
+ * not, and then nobody has to look for each. */
+int residue_new_look(const struct uid_range *ranges, size_t n_ranges, const char *const *places,
+                     struct residue **ret);
 void residue_free(struct residue *r);
 static inline void residue_freep(struct residue **r)
 {

@@ -5,8 +5,8 @@
  * helpers; signals only through allocator/volley.h and allocator/reaper.h.
  *
  * 1. A job MUST hold the claim on its uids before it looks at the lease and until its last commit.
- * 2. The lease MUST be durably in `revoking` before the first signal: job_is_marked() alone makes
- *    the job ready for its kill, and is called once the ledger says so.
+ * 2. The lease MUST be durably in `revoking` before the first signal: only volley_ready() lets the
+ *    kill begin, and it is called when the ledger says so.
  * 3. The scan MUST begin after the kill has returned, and the census after the scan's tasks are
  * dead.
  * 4. Whatever was not asked, failed, or was late is UNKNOWN, and UNKNOWN proves nothing.
@@ -17,6 +17,7 @@
 
 #include "allocator/census.h"
 #include "allocator/job.h"
+#include "allocator/rollcall.h"
 #include "allocator/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -34,9 +35,6 @@
 #define LAST_MOMENT INT64_C(200)
 /* After so long a wait, kill and scan anew: somebody may have come meanwhile. */
 #define KILL_AGAIN USEC_PER_SEC
-/* Microseconds for the tally, which runs before the kill and as the uid: its processes can stop it,
- * and must not put off their own end by that. */
-#define TALLY_PATIENCE (250 * USEC_PER_MSEC)
 /* Microseconds for the guard's answer. */
 #define GUARD_PATIENCE (5 * USEC_PER_SEC)
 
@@ -308,25 +306,6 @@ void revocation_not_killed(struct job *job, const char *why)
     job_give_up(job, "%s", why);
 }
 
-static void phase_tally_done(struct job *job)
-{
-    int n = census_tally_finish(job->tally_fd);
-
-    job->tally_fd = close_fd(job->tally_fd);
-    job->tally = n > 0 ? (uint32_t)n : 0;
-    volley_ready(job);
-}
-
-/* Rule 2: it is durable. But for how many there are to kill, for the evidence, which was asked
- * before, nothing stands between the lease and its kill. */
-static void job_is_marked(struct job *job)
-{
-    if (job->tally_fd >= 0)
-        job_later(job, job->tally_fd, TALLY_PATIENCE, phase_tally_done);
-    else
-        volley_ready(job);
-}
-
 static enum uidpool_status write_mark(struct ledger *l, void *userdata, struct problem *p)
 {
     struct job *job = userdata;
@@ -346,37 +325,24 @@ static void marked(enum uidpool_status status, const struct problem *problem, vo
         return;
     }
     job->lease = job->stepped;
-    job_is_marked(job);
+    volley_ready(job);
 }
 
-/* The helpers that are started here run while the mark is made durable. */
+/* What the kill needs is begun with while the mark is made durable. */
 static void phase_mark(struct job *job)
 {
-    int r = volley_join(job);
-
-    if (r < 0) {
-        job_end(job, problem_errno(&job->problem, r, "uid %u: cannot be killed", job->lease.uid));
-        return;
-    }
-    job->tally_fd = census_tally_start(job->revoker->allocator->census, lease_range(&job->lease),
-                                       job->claim_fd);
-    if (job->tally_fd < 0)
-        job->tally_fd = -1;
+    volley_join(job);
     if (job->lease.state == UIDPOOL_STATE_REVOKING)
-        job_is_marked(job);
+        volley_ready(job);
     else
         job_commit(job, write_mark, marked);
 }
 
-/* The mark stands, and the tally was taken. */
+/* The mark stands. */
 static void phase_kill_again(struct job *job)
 {
-    int r = volley_join(job);
-
-    if (r < 0)
-        job_give_up(job, "it cannot be killed again: %s", strerror(-r));
-    else
-        volley_ready(job);
+    volley_join(job);
+    volley_ready(job);
 }
 
 /* Ask for a scan that begins after now; the revoker calls revocation_scanned() with it. */
@@ -384,7 +350,7 @@ static void phase_scan(struct job *job)
 {
     job->wants_scan = true;
     job->evidence.scan = job->evidence.census = WITNESS_UNKNOWN;
-    revoker_want_scan(job->revoker);
+    revoker_work(job->revoker);
 }
 
 static bool is_unreachable(const struct job *job, const struct task *task)
@@ -550,7 +516,26 @@ static void phase_census_done(struct job *job)
     phase_census(job);
 }
 
-/* As many uids at once as have the same number of zombies, mostly all with none. */
+static bool has_zombies(const struct job *job)
+{
+    for (uint32_t i = 0; i < job->lease.count; i++)
+        if (tasks_zombies_of(&job->tasks, job->lease.uid + i) > 0)
+            return true;
+    return false;
+}
+
+void revocation_counted(struct job *job, enum witness answer)
+{
+    if (answer != WITNESS_EMPTY) {
+        census_failed(job, answer);
+        return;
+    }
+    job->census_done = job->lease.count;
+    phase_census(job);
+}
+
+/* As many uids at once as have the same number of zombies; with none at all, together with the
+ * neighbours. */
 static void phase_census(struct job *job)
 {
     uid_t uid = job->lease.uid + job->census_done;
@@ -564,6 +549,10 @@ static void phase_census(struct job *job)
             job_give_up(job, "dead tasks were reaped while the census counted them");
         else
             job_later(job, -1, job_backoff(job), phase_recount);
+        return;
+    }
+    if (job->census_done == 0 && !has_zombies(job)) {
+        rollcall_join(job);
         return;
     }
     job->census_now = 1;
@@ -615,7 +604,8 @@ static void stored(enum uidpool_status status, const struct problem *problem, vo
 
 static void phase_store(struct job *job)
 {
-    size_t found = residue_count(job->residue), removed = residue_removed(job->residue);
+    size_t found = job->residue ? residue_count(job->residue) : 0;
+    size_t removed = job->residue ? residue_removed(job->residue) : 0;
 
     job->evidence.residue = (uint32_t)found;
     job->evidence.zombies = (uint32_t)tasks_count(&job->tasks, TASK_ZOMBIE);
@@ -640,7 +630,7 @@ static void phase_residue_step(struct job *job)
         phase_store(job);
 }
 
-static void phase_residue(struct job *job)
+static void look_for_residue(struct job *job)
 {
     int r = residue_new(lease_range(&job->lease), job->revoker->allocator->places, &job->residue);
 
@@ -648,4 +638,19 @@ static void phase_residue(struct job *job)
         job_give_up(job, "the look for residue cannot begin: %s", strerror(-r));
     else
         phase_residue_step(job);
+}
+
+/* Mostly there is none, of anybody: one look for all who want one. */
+static void phase_residue(struct job *job)
+{
+    job->wants_sweep = true;
+    revoker_work(job->revoker);
+}
+
+void revocation_swept(struct job *job, bool clean)
+{
+    if (clean)
+        phase_store(job);
+    else
+        look_for_residue(job);
 }

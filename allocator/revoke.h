@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The phases of a revocation, seen from who works for many of them: they are begun once, and told
- * of the kill and of the scan that they asked for. Everything else they do by their own events. */
+ * of what they asked for: the kill, the scan, the census, the look for residue. Everything else
+ * they do by their own events. */
 #ifndef ALLOCATOR_REVOKE_H
 #define ALLOCATOR_REVOKE_H
 
@@ -17,5 +18,9 @@ void revocation_killed(struct job *job);
 void revocation_not_killed(struct job *job, const char *why);
 /* The scan that the job wanted is done; NULL: it could not begin. */
 void revocation_scanned(struct job *job, const struct scan *scan);
+/* The census of all its uids, without any zombie. */
+void revocation_counted(struct job *job, enum witness answer);
+/* Somebody looked for what is left of it, and of others: nothing, or that must be told apart. */
+void revocation_swept(struct job *job, bool clean);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "allocator/job.h"
 #include "allocator/revoke.h"
+#include "allocator/rollcall.h"
 #include "allocator/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -27,9 +28,14 @@
 /* Jobs begun, and processes looked at, before the loop is asked for other work. */
 #define BEGIN_CHUNK 8
 #define SCAN_CHUNK 128
-/* Microseconds after which the scan's next step waits for nobody any more: a loop that always has
+#define SWEEP_CHUNK 256
+/* Microseconds after which the next step of these waits for nobody any more: a loop that always has
  * something better to do would never prove anything. */
-#define SCAN_PATIENCE (20 * USEC_PER_MSEC)
+#define WORK_PATIENCE (20 * USEC_PER_MSEC)
+/* Microseconds that a scan waits for others who will want it too, at least. */
+#define SCAN_GATHER (5 * USEC_PER_MSEC)
+/* Before the committer, so that helpers run while it waits for the disk. */
+#define MUSTER_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5)
 
 /*
  * The shared scan.
@@ -70,44 +76,197 @@ static void end_scan(struct revoker *r)
     scan_free(scan);
 }
 
-static void step_scan(struct revoker *r)
-{
-    bool waiting = false;
+/*
+ * The shared look for residue. It says yes for all or nothing.
+ */
 
-    if (r->scan) {
-        if (scan_step(r->scan, SCAN_CHUNK) > 0)
-            return;
-        end_scan(r);
+static bool wants_sweep(const struct job *job)
+{
+    return job->wants_sweep;
+}
+
+static bool is_sweeping(const struct revoker *r)
+{
+    const struct job *job = r->jobs;
+
+    while (job && !job->sweeping)
+        job = job->next;
+    return job != NULL;
+}
+
+static void begin_sweep(struct revoker *r)
+{
+    _cleanup_free_ struct job **jobs = calloc(r->n_active ? r->n_active : 1, sizeof(struct job *));
+    _cleanup_free_ struct uid_range *ranges = calloc(ACTIVE_MAX, sizeof(*ranges));
+    size_t n = jobs && ranges ? revoker_collect(r, wants_sweep, jobs) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        ranges[i] = lease_range(&jobs[i]->lease);
+        jobs[i]->wants_sweep = false;
+        jobs[i]->sweeping = true;
     }
-    begin_scan(r);
-    for (struct job *job = r->jobs; job; job = job->next)
-        waiting |= job->scanning || job->wants_scan;
-    if (!r->scan && waiting)
-        end_scan(r); /* there was no memory for it */
-    if (!waiting) {
-        (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
-        (void)sd_event_source_set_enabled(r->hurry, SD_EVENT_OFF);
+    if (n > 0 && residue_new_look(ranges, n, r->allocator->places, &r->sweep) < 0)
+        r->sweep = NULL;
+}
+
+/* As end_scan(). */
+static void end_sweep(struct revoker *r)
+{
+    struct residue *sweep = take_ptr(r->sweep);
+    bool clean = sweep && residue_count(sweep) == 0;
+    struct job *job = r->jobs;
+
+    residue_free(sweep);
+    while (job) {
+        if (!job->sweeping) {
+            job = job->next;
+            continue;
+        }
+        job->sweeping = false;
+        revocation_swept(job, clean);
+        job = r->jobs;
     }
 }
 
-static void set_patience(struct revoker *r)
+/*
+ * Both, step by step.
+ */
+
+enum work {
+    WORK_NONE,
+    WORK_WAITS, /* for those who will want the same in a moment */
+    WORK_DONE,
+};
+
+/* Who is killed in a moment wants a scan that begins after that. To wait for them is worth what the
+ * scan itself costs, and no more. */
+static bool scan_waits(const struct revoker *r)
 {
-    (void)sd_event_source_set_time(r->hurry, (uint64_t)(clock_monotonic_usec() + SCAN_PATIENCE));
+    int64_t patience = r->scan_cost > SCAN_GATHER ? r->scan_cost : SCAN_GATHER;
+
+    return volley_is_near(r) && clock_monotonic_usec() - r->scan_wanted < patience;
+}
+
+static bool wants_scan(const struct revoker *r)
+{
+    const struct job *job = r->jobs;
+
+    while (job && !job->wants_scan)
+        job = job->next;
+    return job != NULL;
+}
+
+static enum work step_scan(struct revoker *r)
+{
+    if (!r->scan) {
+        if (!wants_scan(r))
+            return WORK_NONE;
+        if (r->scan_wanted == 0)
+            r->scan_wanted = clock_monotonic_usec();
+        if (scan_waits(r))
+            return WORK_WAITS;
+        r->scan_begun = clock_monotonic_usec();
+        r->scan_wanted = 0;
+        begin_scan(r);
+    }
+    /* Without memory for it there is none, and its jobs are told. */
+    if (r->scan && scan_step(r->scan, SCAN_CHUNK) > 0)
+        return WORK_DONE;
+    r->scan_cost = clock_monotonic_usec() - r->scan_begun;
+    end_scan(r);
+    return WORK_DONE;
+}
+
+static enum work step_sweep(struct revoker *r)
+{
+    if (!r->sweep) {
+        begin_sweep(r);
+        if (!r->sweep && !is_sweeping(r))
+            return WORK_NONE;
+    }
+    if (r->sweep && residue_count(r->sweep) == 0 && residue_step(r->sweep, SWEEP_CHUNK) > 0)
+        return WORK_DONE;
+    end_sweep(r);
+    return WORK_DONE;
+}
+
+static void set_patience(struct revoker *r, int64_t usec)
+{
+    (void)sd_event_source_set_time(r->hurry, (uint64_t)(clock_monotonic_usec() + usec));
     (void)sd_event_source_set_enabled(r->hurry, SD_EVENT_ONESHOT);
 }
 
 static int on_work(sd_event_source *source, void *userdata)
 {
+    struct revoker *r = userdata;
+    enum work scan, sweep;
+
     (void)source;
-    set_patience(userdata);
-    step_scan(userdata);
+    set_patience(r, WORK_PATIENCE);
+    scan = step_scan(r);
+    sweep = step_sweep(r);
+    if (scan == WORK_DONE || sweep == WORK_DONE)
+        return 0;
+    (void)sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+    if (scan == WORK_WAITS)
+        set_patience(r, USEC_PER_MSEC);
+    else
+        (void)sd_event_source_set_enabled(r->hurry, SD_EVENT_OFF);
     return 0;
 }
 
 static int on_hurry(sd_event_source *source, uint64_t usec, void *userdata)
 {
+    struct revoker *r = userdata;
+
     (void)usec;
-    return on_work(source, userdata);
+    (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
+    return on_work(source, r);
+}
+
+void revoker_work(struct revoker *r)
+{
+    set_patience(r, WORK_PATIENCE);
+    (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
+}
+
+/*
+ * Those who want the same at the same time.
+ */
+
+static int compare_uids(const void *a, const void *b)
+{
+    const struct job *const *x = a, *const *y = b;
+
+    return ((*x)->lease.uid > (*y)->lease.uid) - ((*x)->lease.uid < (*y)->lease.uid);
+}
+
+size_t revoker_collect(const struct revoker *r, bool (*wants)(const struct job *), struct job **ret)
+{
+    size_t n = 0;
+
+    for (struct job *job = r->jobs; job; job = job->next)
+        if (job->active && wants(job))
+            ret[n++] = job;
+    if (n > 1)
+        qsort(ret, n, sizeof(struct job *), compare_uids);
+    return n;
+}
+
+/* Off first: what is done here may want more of it. */
+static int on_muster(sd_event_source *source, void *userdata)
+{
+    struct revoker *r = userdata;
+
+    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    volley_muster(r);
+    rollcall_muster(r);
+    return 0;
+}
+
+void revoker_muster(struct revoker *r)
+{
+    (void)sd_event_source_set_enabled(r->muster, SD_EVENT_ON);
 }
 
 /*
@@ -143,12 +302,6 @@ void revoker_wake(struct revoker *r)
 {
     if (first_waiting(r))
         (void)sd_event_source_set_enabled(r->begin, SD_EVENT_ON);
-}
-
-void revoker_want_scan(struct revoker *r)
-{
-    set_patience(r);
-    (void)sd_event_source_set_enabled(r->work, SD_EVENT_ON);
 }
 
 /*
@@ -217,21 +370,27 @@ static size_t most_at_once(void)
     return n > 0 ? n : 1;
 }
 
-/* Jobs begin as others of the loop's events come. The scan comes behind everything else: a deferred
- * source is always the oldest that waits, so among its equals it would let nobody run until a scan
- * is over, and no two jobs would ever share one. */
-static int add_sources(struct revoker *r)
+static int add_deferred(struct revoker *r, sd_event_source **ret, sd_event_handler_t handler,
+                        int64_t priority)
 {
-    int e = sd_event_add_defer(r->event, &r->begin, on_begin, r);
+    int e = sd_event_add_defer(r->event, ret, handler, r);
 
     if (e >= 0)
-        e = sd_event_source_set_enabled(r->begin, SD_EVENT_OFF);
+        e = sd_event_source_set_priority(*ret, priority);
+    return e < 0 ? e : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+/* Jobs begin as others of the loop's events come; the rest is for all that are ready by then. The
+ * scan comes behind everything else: a deferred source is always the oldest that waits, so among
+ * its equals it would let nobody run until a scan is over, and no two jobs would ever share one. */
+static int add_sources(struct revoker *r)
+{
+    int e = add_deferred(r, &r->begin, on_begin, SD_EVENT_PRIORITY_NORMAL);
+
     if (e >= 0)
-        e = sd_event_add_defer(r->event, &r->work, on_work, r);
+        e = add_deferred(r, &r->muster, on_muster, MUSTER_PRIORITY);
     if (e >= 0)
-        e = sd_event_source_set_priority(r->work, SD_EVENT_PRIORITY_IDLE);
-    if (e >= 0)
-        e = sd_event_source_set_enabled(r->work, SD_EVENT_OFF);
+        e = add_deferred(r, &r->work, on_work, SD_EVENT_PRIORITY_IDLE);
     if (e >= 0)
         e = sd_event_add_time(r->event, &r->hurry, CLOCK_MONOTONIC, UINT64_MAX, USEC_PER_MSEC,
                               on_hurry, r);
@@ -263,6 +422,7 @@ void revoker_free(struct revoker *r)
     if (!r)
         return;
     volley_drop_all(r);
+    rollcall_drop_all(r);
     while (r->jobs) {
         struct job *job = r->jobs;
 
@@ -272,7 +432,9 @@ void revoker_free(struct revoker *r)
     while (r->orphans)
         orphan_free(r->orphans);
     scan_free(r->scan);
+    residue_free(r->sweep);
     sd_event_source_disable_unref(r->begin);
+    sd_event_source_disable_unref(r->muster);
     sd_event_source_disable_unref(r->work);
     sd_event_source_disable_unref(r->hurry);
     sd_event_unref(r->event);

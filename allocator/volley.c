@@ -24,11 +24,17 @@
 
 /* Jobs of one helper: it goes through the uids one by one, and the other processors wait. */
 #define MEMBERS_MAX REAPER_CLAIMS_MAX
+/* And their uids: blocks take long enough by themselves. */
+#define UIDS_MAX CENSUS_TALLIES_MAX
+/* Microseconds for the tally, which runs before the kill and as the uids: their processes can stop
+ * it, and must not put off their own end by that. */
+#define TALLY_PATIENCE (250 * USEC_PER_MSEC)
 /* Microseconds between two looks for a reaper that other processes have; doubles up to the last. */
 #define BACKOFF_FIRST (5 * USEC_PER_MSEC)
 #define BACKOFF_LAST (500 * USEC_PER_MSEC)
 
 enum volley_state {
+    VOLLEY_NEW,
     VOLLEY_WAITS,  /* for a reaper */
     VOLLEY_ASKS,   /* whether somebody else runs as the reaper */
     VOLLEY_LOADED, /* nobody does */
@@ -45,10 +51,10 @@ struct volley {
     struct uid_range range; /* of all members */
     struct reaper reaper;
     uid_t reaper_in_use; /* the last one that the census found to be */
-    int census_fd, helper_fd;
+    int census_fd, helper_fd, tally_fd;
     int64_t backoff;
-    bool woken; /* from its back-off */
-    struct await await;
+    bool woken;                /* from its back-off */
+    struct await await, tally; /* for the reaper or the helper; for the tally */
     char why[256];
 };
 
@@ -61,7 +67,7 @@ static struct volley *volley_new(struct revoker *r)
     if (!v)
         return NULL;
     v->revoker = r;
-    v->reaper.lock_fd = v->census_fd = v->helper_fd = -1;
+    v->reaper.lock_fd = v->census_fd = v->helper_fd = v->tally_fd = -1;
     v->reaper_in_use = UIDPOOL_NO_UID;
     v->backoff = BACKOFF_FIRST;
     while (*at)
@@ -87,7 +93,9 @@ static void volley_free(struct volley *v)
         at = &(*at)->next;
     *at = v->next;
     await_clear(&v->await);
+    await_clear(&v->tally);
     v->census_fd = close_fd(v->census_fd);
+    v->tally_fd = close_fd(v->tally_fd);
     if (v->helper_fd >= 0)
         revoker_bury(v->revoker, take_fd(&v->helper_fd));
     give_reaper_back(v);
@@ -111,11 +119,11 @@ static void remove_member(struct job *job)
     struct job **at = &v->members;
 
     while (*at != job)
-        at = &(*at)->next_in_volley;
-    *at = job->next_in_volley;
+        at = &(*at)->beside;
+    *at = job->beside;
     v->n_members--;
     job->volley = NULL;
-    job->next_in_volley = NULL;
+    job->beside = NULL;
 }
 
 /* All of them, for who has an answer for each. The volley is gone. */
@@ -123,7 +131,7 @@ static struct job *take_members(struct volley *v)
 {
     struct job *members = v->members;
 
-    for (struct job *job = members; job; job = job->next_in_volley)
+    for (struct job *job = members; job; job = job->beside)
         job->volley = NULL;
     v->members = NULL;
     v->n_members = 0;
@@ -136,8 +144,8 @@ static struct job *next_member(struct job **members)
     struct job *job = *members;
 
     if (job) {
-        *members = job->next_in_volley;
-        job->next_in_volley = NULL;
+        *members = job->beside;
+        job->beside = NULL;
     }
     return job;
 }
@@ -147,14 +155,10 @@ static void part(struct job *members)
 {
     for (struct job *job; (job = next_member(&members));) {
         bool ready = job->ready;
-        int r;
 
-        job->alone = true;
-        r = volley_join(job);
-        if (r < 0)
-            revocation_not_killed(job, strerror(-r));
-        else if (ready)
-            volley_ready(job);
+        job->killed_alone = true;
+        volley_join(job);
+        job->ready = ready;
     }
 }
 
@@ -174,7 +178,7 @@ static bool all_are_ready(const struct volley *v)
     const struct job *job = v->members;
 
     while (job && job->ready)
-        job = job->next_in_volley;
+        job = job->beside;
     return !job;
 }
 
@@ -183,7 +187,7 @@ static bool one_is_late(const struct volley *v)
     const struct job *job = v->members;
 
     while (job && !(job->ready && job_is_late(job)))
-        job = job->next_in_volley;
+        job = job->beside;
     return job != NULL;
 }
 
@@ -230,7 +234,7 @@ static bool claims_are_whole(const struct volley *v, int claims[static MEMBERS_M
     uint64_t uids = 0;
     size_t n = 0;
 
-    for (const struct job *job = v->members; job; job = job->next_in_volley) {
+    for (const struct job *job = v->members; job; job = job->beside) {
         struct uid_range range = lease_range(&job->lease);
 
         if (n == MEMBERS_MAX || !job->ready || job->claim_fd < 0 ||
@@ -278,7 +282,7 @@ static void proceed(struct volley *v)
         return;
     if (v->state == VOLLEY_FAILED)
         fail_all(v);
-    else if (v->state == VOLLEY_LOADED)
+    else if (v->state == VOLLEY_LOADED && v->tally_fd < 0)
         revocation_ask_guard(v->members, launch_for);
 }
 
@@ -399,62 +403,143 @@ void volley_wake(struct revoker *r)
 }
 
 /*
+ * The tally.
+ */
+
+static void end_tally(struct volley *v)
+{
+    await_clear(&v->tally);
+    v->tally_fd = close_fd(v->tally_fd);
+    proceed(v);
+}
+
+static void tally_done(void *userdata)
+{
+    struct volley *v = userdata;
+    uint8_t counts[UIDS_MAX] = {0};
+    int n;
+
+    if (v->n_members > 1) {
+        (void)census_tallies_finish(v->tally_fd, v->range.count, counts);
+        for (struct job *job = v->members; job; job = job->beside)
+            for (uint32_t i = 0; i < job->lease.count; i++)
+                job->tally += counts[job->lease.uid - v->range.first + i];
+    } else {
+        n = census_tally_finish(v->tally_fd);
+        v->members->tally = n > 0 ? (uint32_t)n : 0;
+    }
+    end_tally(v);
+}
+
+/* How many there are to kill, for the evidence. What cannot be told is not waited for. */
+static void begin_tally(struct volley *v)
+{
+    struct census *census = v->revoker->allocator->census;
+    int claims[MEMBERS_MAX];
+    size_t n = 0;
+
+    if (v->members->tallied)
+        return;
+    for (struct job *job = v->members; job; job = job->beside) {
+        job->tallied = true;
+        claims[n++] = job->claim_fd;
+    }
+    v->tally_fd = n > 1 ? census_tallies_start(census, v->range, claims, n)
+                        : census_tally_start(census, v->range, claims[0]);
+    if (v->tally_fd < 0 ||
+        await_set(&v->tally, v->revoker->event, v->tally_fd, TALLY_PATIENCE, tally_done, v) < 0)
+        v->tally_fd = v->tally_fd < 0 ? -1 : close_fd(v->tally_fd);
+}
+
+/*
  * Members.
  */
 
-static bool fits(const struct volley *v, const struct job *job)
+void volley_join(struct job *job)
 {
-    struct uid_range range = lease_range(&job->lease);
-
-    if (v->state == VOLLEY_FAILED || v->state == VOLLEY_FIRED || v->n_members == MEMBERS_MAX)
-        return false;
-    if (v->members->alone || v->members->guard || v->members->lease.pool_id != job->lease.pool_id)
-        return false;
-    return uid_range_last(range) + 1 == v->range.first ||
-           uid_range_last(v->range) + 1 == range.first;
-}
-
-static void add_member(struct volley *v, struct job *job)
-{
-    struct uid_range range = lease_range(&job->lease);
-
-    if (v->n_members == 0)
-        v->range = range;
-    else {
-        v->range.count += range.count;
-        if (range.first < v->range.first)
-            v->range.first = range.first;
-    }
-    job->volley = v;
-    job->next_in_volley = v->members;
-    v->members = job;
-    v->n_members++;
-}
-
-int volley_join(struct job *job)
-{
-    struct revoker *r = job->revoker;
-    struct volley *v = job->alone || job->guard ? NULL : r->volleys;
-
     job->ready = false;
-    while (v && !fits(v, job))
-        v = v->next;
-    if (v) {
-        add_member(v, job);
-        return 0;
-    }
-    v = volley_new(r);
-    if (!v)
-        return -ENOMEM;
-    add_member(v, job);
-    look_for_reaper(v);
-    return 0;
+    job->wants_kill = true;
+    revoker_muster(job->revoker);
 }
 
 void volley_ready(struct job *job)
 {
     job->ready = true;
-    proceed(job->volley);
+    if (job->volley)
+        proceed(job->volley);
+}
+
+static bool wants_kill(const struct job *job)
+{
+    return job->wants_kill;
+}
+
+static bool fits(const struct volley *v, const struct job *job)
+{
+    const struct job *last = v->members;
+
+    return v->n_members < MEMBERS_MAX && v->range.count + job->lease.count <= UIDS_MAX &&
+           !last->killed_alone && !job->killed_alone && !last->guard && !job->guard &&
+           last->tallied == job->tallied && last->lease.pool_id == job->lease.pool_id &&
+           job->lease.uid == uid_range_last(v->range) + 1;
+}
+
+static void add_member(struct volley *v, struct job *job)
+{
+    if (v->n_members == 0)
+        v->range.first = job->lease.uid;
+    v->range.count += job->lease.count;
+    job->wants_kill = false;
+    job->volley = v;
+    job->beside = v->members;
+    v->members = job;
+    v->n_members++;
+}
+
+static void form(struct revoker *r, struct job **jobs, size_t n)
+{
+    struct volley *v = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!v || !fits(v, jobs[i]))
+            v = volley_new(r);
+        if (!v)
+            return; /* the rest wants it still, and is mustered again */
+        add_member(v, jobs[i]);
+    }
+}
+
+static struct volley *first_new(const struct revoker *r)
+{
+    struct volley *v = r->volleys;
+
+    while (v && v->state != VOLLEY_NEW)
+        v = v->next;
+    return v;
+}
+
+/* All are formed before the first begins: one that fails may end jobs. */
+void volley_muster(struct revoker *r)
+{
+    _cleanup_free_ struct job **jobs = calloc(r->n_active ? r->n_active : 1, sizeof(struct job *));
+    struct volley *v;
+
+    if (jobs)
+        form(r, jobs, revoker_collect(r, wants_kill, jobs));
+    while ((v = first_new(r))) {
+        v->state = VOLLEY_WAITS;
+        begin_tally(v);
+        look_for_reaper(v);
+    }
+}
+
+bool volley_is_near(const struct revoker *r)
+{
+    const struct volley *v = r->volleys;
+
+    while (v && v->state == VOLLEY_WAITS)
+        v = v->next;
+    return v != NULL;
 }
 
 /* What was to be killed for the others was one stretch with what is gone. */
@@ -462,6 +547,7 @@ void volley_leave(struct job *job)
 {
     struct volley *v = job->volley;
 
+    job->wants_kill = false;
     if (!v)
         return;
     remove_member(job);

@@ -38,7 +38,8 @@
  * until the socket that is its descriptor 3 ends: each is one message, the two arguments parted by
  * a blank, with descriptors: claims that are held until the answer is given, and last a pipe for
  * that: one byte, the exit status. A process of its own asks each, for one that somebody stopped
- * must not keep others waiting. No byte: UNKNOWN.
+ * must not keep others waiting. No byte: UNKNOWN. With "tallies", of which the same is true as of
+ * "tally", a byte for each uid.
  */
 #include "allocator/helpers/helper.h"
 
@@ -47,6 +48,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -178,35 +180,45 @@ static void keep_setuid_alone(uid_t gid, rlim_t hard)
         fail(trouble, "cannot give up groups and capabilities: %s", strerror(errno));
 }
 
+/* One uid of those that a child goes round. MUST 3 and 6. */
+static void become_for_now(uid_t uid, pid_t parent)
+{
+    bool no_effective = false, no_permitted;
+
+    change_uids(uid, 0, parent);
+    if (!owns_three_ids(uid, uid, 0))
+        fail(trouble, "uid %u: the ids are not those that were set", uid);
+    if (!read_capabilities(&no_effective, &no_permitted) || !no_effective)
+        fail(trouble, "uid %u: capabilities are left", uid);
+}
+
+static void come_back(uid_t uid)
+{
+    if (setresuid(0, 0, 0) < 0)
+        fail(trouble, "uid %u: cannot come back: %s", uid, strerror(errno));
+}
+
 /* The child for several uids: MUST 3 to 6. One fork is dearer than twenty uids. */
 static _Noreturn void ask_each(struct uid_range range, uint64_t zombies, pid_t parent)
 {
     keep_setuid_alone(range.first, 2 + zombies);
     for (uint32_t i = 0; i < range.count; i++) {
-        uid_t uid = range.first + i;
-        bool no_effective = false, no_permitted;
         enum answer answer;
 
-        change_uids(uid, 0, parent);
-        if (!owns_three_ids(uid, uid, 0))
-            fail(trouble, "uid %u: the ids are not those that were set", uid);
-        if (!read_capabilities(&no_effective, &no_permitted) || !no_effective)
-            fail(trouble, "uid %u: capabilities are left", uid);
-        answer = put_question(uid, zombies);
+        become_for_now(range.first + i, parent);
+        answer = put_question(range.first + i, zombies);
         if (answer != ANSWER_EMPTY)
             _exit((int)answer);
-        if (setresuid(0, 0, 0) < 0)
-            fail(trouble, "uid %u: cannot come back: %s", uid, strerror(errno));
+        come_back(range.first + i);
     }
     _exit(ANSWER_EMPTY);
 }
 
-/* The child that counts, by halves. */
-static _Noreturn void tally(uid_t uid, pid_t parent)
+/* By halves, by a task of the uid. */
+static unsigned count_others(uid_t uid)
 {
     unsigned least = 0, most = TALLY_MAX;
 
-    become(uid, 2 + TALLY_MAX, parent);
     while (least < most) {
         unsigned middle = (least + most) / 2;
 
@@ -215,7 +227,26 @@ static _Noreturn void tally(uid_t uid, pid_t parent)
         else
             least = middle + 1;
     }
-    _exit((int)least);
+    return least;
+}
+
+/* The child that counts. */
+static _Noreturn void tally(uid_t uid, pid_t parent)
+{
+    become(uid, 2 + TALLY_MAX, parent);
+    _exit((int)count_others(uid));
+}
+
+/* The same for several. Whoever kills it keeps those behind him from being counted. */
+static _Noreturn void tally_each(struct uid_range range, unsigned char *counts, pid_t parent)
+{
+    keep_setuid_alone(range.first, 2 + TALLY_MAX);
+    for (uint32_t i = 0; i < range.count; i++) {
+        become_for_now(range.first + i, parent);
+        counts[i] = (unsigned char)count_others(range.first + i);
+        come_back(range.first + i);
+    }
+    _exit(EXIT_SUCCESS);
 }
 
 /* Wait until it ends or patience does; then it was stopped, and whoever stopped it is alive. */
@@ -287,6 +318,29 @@ static int count_all(struct uid_range range)
         all += tasks;
     }
     return all < TALLY_MAX ? all : TALLY_MAX;
+}
+
+/* A byte for each, of at most ROUND_MAX. */
+static void tell_each(struct uid_range range, int to)
+{
+    unsigned char *counts =
+        mmap(NULL, ROUND_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t parent = getpid(), child;
+
+    if (counts == MAP_FAILED)
+        fail(trouble, "mmap: %s", strerror(errno));
+    memset(counts, TALLY_UNKNOWN, ROUND_MAX);
+    child = fork();
+    if (child < 0)
+        fail(trouble, "uid %u: fork: %s", range.first, strerror(errno));
+    if (child == 0)
+        tally_each(range, counts, parent);
+    wait_or_kill(child);
+    while (waitpid(child, NULL, 0) < 0)
+        if (errno != EINTR)
+            fail(trouble, "uid %u: waitpid: %s", range.first, strerror(errno));
+    if (write(to, counts, range.count) != (ssize_t)range.count)
+        _exit(trouble);
 }
 
 /* MUST 2. */
@@ -380,6 +434,20 @@ static bool receive(struct question *q)
     return true;
 }
 
+/* As answer(), but for the form. */
+static _Noreturn void answer_tallies(const char *range_text, int to)
+{
+    struct uid_range range;
+
+    trouble = TALLY_UNKNOWN;
+    if (!read_range(range_text, &range) || range.count > ROUND_MAX)
+        fail(trouble, "refused: '%s' is no range of up to %d usable uids", range_text, ROUND_MAX);
+    check_caller();
+    (void)signal(SIGCHLD, SIG_DFL);
+    tell_each(range, to);
+    _exit(EXIT_SUCCESS);
+}
+
 /* The process that asks one question. It keeps the claims, and a socket of nobody. */
 static _Noreturn void ask_and_tell(struct question *q)
 {
@@ -390,6 +458,8 @@ static _Noreturn void ask_and_tell(struct question *q)
     if (!what)
         fail(ANSWER_USAGE, "a question of one word");
     *what++ = '\0';
+    if (strcmp(what, "tallies") == 0)
+        answer_tallies(q->text, q->fds[q->n_fds - 1]);
     byte = (unsigned char)answer(q->text, what);
     if (write(q->fds[q->n_fds - 1], &byte, sizeof(byte)) != (ssize_t)sizeof(byte))
         _exit(ANSWER_UNKNOWN);

@@ -176,6 +176,46 @@ static void a_tally_counts(void **state)
     assert_int_equal(tally(0, 1), -ECHILD);
 }
 
+static int tallies(uid_t first, uint32_t count, uint8_t *ret)
+{
+    _cleanup_fd_ int fd = census_tallies_start(census, (struct uid_range){first, count}, &claim, 1);
+    int r;
+
+    assert_true(fd >= 0);
+    while ((r = census_tallies_finish(fd, count, ret)) == -EAGAIN)
+        usleep(1000);
+    return r;
+}
+
+static void tallies_count_each(void **state)
+{
+    uid_t t = fresh_uids(CENSUS_TALLIES_MAX);
+    pid_t threads = start_life((struct life){t, t, t, start_two_threads, NULL});
+    pid_t plain = start_plain(t + 2), zombie = start_zombie(t + CENSUS_TALLIES_MAX - 1);
+    uint8_t counts[CENSUS_TALLIES_MAX];
+
+    (void)state;
+    memset(counts, 77, sizeof(counts));
+    assert_int_equal(tallies(t, CENSUS_TALLIES_MAX, counts), 0);
+    assert_int_equal(counts[0], 3);
+    assert_int_equal(counts[1], 0);
+    assert_int_equal(counts[2], 1);
+    for (size_t i = 3; i < CENSUS_TALLIES_MAX - 1; i++)
+        assert_int_equal(counts[i], 0);
+    assert_int_equal(counts[CENSUS_TALLIES_MAX - 1], 1);
+    /* Nobody is left who would be counted. */
+    end(threads);
+    end(plain);
+    reap(zombie);
+    assert_int_equal(ask_range(t, CENSUS_TALLIES_MAX, 0), WITNESS_EMPTY);
+    assert_int_equal(
+        census_tallies_start(census, (struct uid_range){t, CENSUS_TALLIES_MAX + 1}, &claim, 1),
+        -E2BIG);
+    counts[0] = 77;
+    assert_true(tallies(0, 1, counts) < 0);
+    assert_int_equal(counts[0], 77);
+}
+
 /*
  * Namespaces.
  */
@@ -823,6 +863,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(each_uid_of_a_range_is_asked),
         cmocka_unit_test(zombies_of_a_range_are_counted_exactly),
         cmocka_unit_test(a_tally_counts),
+        cmocka_unit_test(tallies_count_each),
         cmocka_unit_test(namespaces_hide_nobody),
         cmocka_unit_test(who_is_outside_is_counted),
         cmocka_unit_test(the_scan_sees_what_is_charged_to_others),

@@ -97,6 +97,18 @@ static void expect_clean(void)
     assert_int_equal(residue_count(r), 0);
 }
 
+/* One look for many: is there anything of one of them? */
+static size_t look_for(const struct uid_range *ranges, size_t n)
+{
+    _cleanup_(residue_freep) struct residue *r = NULL;
+
+    assert_int_equal(residue_new_look(ranges, n, places, &r), 0);
+    while (residue_step(r, 10) > 0)
+        ;
+    assert_int_equal(residue_removed(r), 0);
+    return residue_count(r);
+}
+
 static size_t open_descriptors(void)
 {
     _cleanup_dir_ DIR *d = opendir("/proc/self/fd");
@@ -116,6 +128,28 @@ static void test_nothing_is_clean(void **state)
     make_file("/tmp/behind", T + 4, 0644);
     make_file("/run/elsewhere/file", T, 0644);
     expect_clean();
+}
+
+static void test_a_look_for_several(void **state)
+{
+    const struct uid_range both[] = {{T, 1}, {T + 3, 1}}, others[] = {{T + 1, 2}, {T + 4, 1}};
+    int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+    struct shmid_ds segment;
+
+    (void)state;
+    assert_int_equal(look_for(both, 2), 0);
+    make_file("/tmp/theirs", T + 3, 0644);
+    assert_int_equal(look_for(both, 2), 1);
+    assert_int_equal(look_for(both, 1), 0);
+    assert_int_equal(look_for(others, 2), 0);
+    /* Found, and left to whoever looks for that one. */
+    assert_int_equal(shmctl(id, IPC_STAT, &segment), 0);
+    segment.shm_perm.uid = T;
+    assert_int_equal(shmctl(id, IPC_SET, &segment), 0);
+    assert_int_equal(look_for(both, 2), 2);
+    assert_int_equal(look_for(both, 1), 1);
+    assert_int_equal(look_for(others, 2), 0);
+    assert_int_equal(shmctl(id, IPC_RMID, NULL), 0);
 }
 
 static void test_every_place_and_kind(void **state)
@@ -599,6 +633,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_ipc),
         on_fresh(test_nothing_is_clean),
+        on_fresh(test_a_look_for_several),
         on_fresh(test_every_place_and_kind),
         on_fresh(test_spools_and_the_place_itself),
         on_fresh(test_many_and_the_loud_one),

@@ -15,7 +15,7 @@ struct daemon {
     sd_event *event;
     struct allocator allocator; /* attached to the loop */
     struct revocations *revocations;
-    struct follow *follow; /* or NULL: no pool follows */
+    struct follow *follow;
 };
 
 #endif

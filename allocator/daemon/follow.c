@@ -707,6 +707,8 @@ const char *follow_status(const struct follow *f)
 {
     struct follow *own = (struct follow *)f;
 
+    if (!f->helper)
+        return NULL;
     if (f->connected)
         (void)snprintf(own->status, sizeof(own->status), "xenstore: %zu domains",
                        f->view.n_domains);

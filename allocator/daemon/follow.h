@@ -19,8 +19,8 @@ int follow_new(struct daemon *d, const char *socket, void (*changed)(void *userd
  * NULL is allowed. */
 void follow_free(struct follow *f);
 
-/* For the status: "xenstore: 12 domains", "waiting for xenstore: no such file". Valid until the
- * next call. */
+/* For the status: "xenstore: 12 domains", "waiting for xenstore: no such file"; NULL if no pool
+ * follows. Valid until the next call. */
 const char *follow_status(const struct follow *f);
 
 #endif

@@ -9,6 +9,7 @@
 #include "allocator/census.h"
 #include "allocator/daemon/activation.h"
 #include "allocator/daemon/daemon.h"
+#include "allocator/daemon/follow.h"
 #include "allocator/daemon/instance.h"
 #include "allocator/daemon/journal.h"
 #include "allocator/daemon/methods.h"
@@ -71,6 +72,7 @@ static void take_down(struct service *s)
     server_free(s->server);
     userdb_free(s->userdb);
     methods_free(s->methods);
+    follow_free(d->follow);
     revocations_free(d->revocations);
     status_free(s->status);
     allocator_detach(&d->allocator);
@@ -182,17 +184,14 @@ static void reload_places(struct service *s)
 
 /* What the pools that give leases ask of the daemon. */
 struct needs {
-    bool follow, resolve;
+    bool resolve;
 };
 
 static bool add_needs(const struct uidpool_pool *pool, void *userdata)
 {
     struct needs *needs = userdata;
 
-    if (!pool->retired) {
-        needs->follow = needs->follow || pool->follow;
-        needs->resolve = needs->resolve || pool->resolve;
-    }
+    needs->resolve = needs->resolve || (pool->resolve && !pool->retired);
     return true;
 }
 
@@ -245,7 +244,7 @@ static void serve_names(struct service *s, const struct needs *needs)
 
 static enum uidpool_status meet_needs(struct service *s, struct problem *p)
 {
-    struct needs needs = {false, false};
+    struct needs needs = {false};
     enum uidpool_status status = ledger_pool_each(s->daemon.allocator.ledger, add_needs, &needs, p);
 
     if (status == UIDPOOL_OK)
@@ -323,6 +322,15 @@ static enum uidpool_status make_revocations(struct service *s, struct problem *p
     return revocations_new(&s->daemon, status_changed, s->status, &s->daemon.revocations, p);
 }
 
+/* Before the loop runs: revocations ask it whether they may kill. */
+static enum uidpool_status make_follow(struct service *s, struct problem *p)
+{
+    int r =
+        follow_new(&s->daemon, s->options->xenstore, status_changed, s->status, &s->daemon.follow);
+
+    return r < 0 ? problem_errno(p, r, "cannot follow xenstore") : UIDPOOL_OK;
+}
+
 static enum uidpool_status make_server(struct service *s, struct problem *p)
 {
     const struct interface *interface;
@@ -345,7 +353,8 @@ static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 static enum uidpool_status go_up(struct service *s, struct problem *p)
 {
     static enum uidpool_status (*const steps[])(struct service *, struct problem *) = {
-        open_ledger, make_loop, make_revocations, make_server, meet_needs, listen_varlink,
+        open_ledger, make_loop,  make_revocations, make_follow,
+        make_server, meet_needs, listen_varlink,
     };
     enum uidpool_status status = UIDPOOL_OK;
 

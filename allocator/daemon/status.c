@@ -2,6 +2,7 @@
 /* The line of STATUS=. Reads the ledger and asks the rooms; touches nothing. */
 #include "allocator/daemon/status.h"
 
+#include "allocator/daemon/follow.h"
 #include "allocator/daemon/readiness.h"
 #include "allocator/daemon/revocations.h"
 #include "common/cleanup.h"
@@ -71,6 +72,8 @@ static void write_text(const struct daemon *d, struct text *ret)
         add(ret, ", %zu %s under way", r.running, r.running == 1 ? "revocation" : "revocations");
     if (r.unproven > 0)
         add(ret, ", %zu not proven (%suid %u)", r.unproven, r.unproven > 1 ? "as " : "", r.example);
+    if (d->follow && follow_status(d->follow))
+        add(ret, ", %s", follow_status(d->follow));
 }
 
 static int tell(sd_event_source *source, uint64_t usec, void *userdata)

@@ -331,6 +331,9 @@ int connection_new(struct server *s, int fd, const struct peer *peer, struct quo
     connection_link(s, c);
     c->frame = frame_new(s->limits.message);
     r = c->frame ? sd_event_add_io(s->event, &c->io, fd, EPOLLIN, on_io, c) : -ENOMEM;
+    /* To stand in line is soon done, once for each turn, and must not have to wait itself. */
+    if (r >= 0 && !peer->may_change)
+        r = sd_event_source_set_priority(c->io, SD_EVENT_PRIORITY_NORMAL - 1);
     if (r < 0) {
         connection_free(c, false);
         return r;

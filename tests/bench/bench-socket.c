@@ -62,6 +62,8 @@ _Noreturn static void run_daemon(const char *ledger, int ready)
     char directory[512], config[600], runtime[600], userdb[600], path[600], fd[32];
 
     (void)signal(SIGCHLD, SIG_DFL);
+    /* Its words would be in the middle of the table. */
+    (void)setenv("UIDPOOLD_LOG", "warning", 1);
     (void)snprintf(path, sizeof(path), "--ledger=%s", ledger);
     directory_of(directory, sizeof(directory), "config");
     (void)mkdir(directory, 0755);

@@ -8,14 +8,18 @@ set -u
 build=$1
 bin=$build/allocator/cli/uidpool
 provision=$build/provision/uidpool-provision
+daemon=$build/allocator/daemon/uidpoold
 
 die() {
     printf 'demo: %s\n' "$*" >&2
     exit 1
 }
 
+examples=$(dirname "$0")/../docs/examples
+
 [ -x "$bin" ] || die "$bin is not built"
 [ -x "$provision" ] || die "$provision is not built"
+[ -x "$daemon" ] || die "$daemon is not built"
 [ $$ = 1 ] || [ "${UIDPOOL_TEST_NAMESPACE-}" = 1 ] ||
     die "this kills processes: start it in a PID namespace of its own, as './quickstart demo' does"
 mount -t tmpfs -o mode=1777 tmpfs /tmp || die "cannot mount a throw-away /tmp"
@@ -50,6 +54,31 @@ provision() {
     shift
     printf '\n   $ uidpool-provision --root=image %s\n' "$*"
     ASAN_OPTIONS=detect_leaks=0 "$provision" --root="$dir/image" "$@" >"$dir/out" 2>"$dir/err"
+    judge $?
+}
+
+# Start the daemon, and go on when it says that it is ready.
+serve() {
+    printf '\n   $ uidpoold &\n'
+    [ -p "$dir/ready" ] || mkfifo "$dir/ready"
+    "$daemon" --ledger="$dir/ledger.db" --config="$dir/config" --runtime-dir="$dir/run" \
+        --userdb-dir="$dir/userdb" --ready=fd:9 9>"$dir/ready" 2>>"$dir/uidpoold.log" &
+    daemon_pid=$!
+    read -r _ <"$dir/ready" || die "step $step: uidpoold says $(tail -n 3 "$dir/uidpoold.log")"
+}
+
+# call METHOD PARAMETERS: ask the daemon, by the client that is a toolstack's example.
+call() {
+    printf '\n   $ varlinkctl call /run/uidpool/io.uidpool io.uidpool.%s %s\n' "$1" "'$2'"
+    python3 -B -c '
+import json, socket, sys
+sys.path.insert(0, sys.argv[1])
+import lease
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect(sys.argv[2])
+    print(json.dumps(lease.call(peer.makefile("rwb"), sys.argv[3], **json.loads(sys.argv[4]))))
+' "$examples" "$dir/run/io.uidpool" "io.uidpool.$1" "$2" >"$dir/out" 2>"$dir/err"
+    want=0
     judge $?
 }
 
@@ -174,6 +203,28 @@ run 0 lease --domid=5
 granted
 [ "$uid" = "$first" ] || die "step $step: under the policy domid it must be the same uid"
 run 0 who "$uid"
+
+say "Toolstacks in any language ask a socket. The daemon works on the same ledger, beside the command."
+serve
+call Lease '{"domid":7}'
+says '"state": "leased"'
+run 0 lease --domid=7
+granted
+start 1 sleep 1003
+
+say "The daemon is killed. What it has answered is on the disk, and started again it carries on."
+printf '\n   $ kill -KILL %s\n' "$daemon_pid"
+kill -KILL "$daemon_pid"
+wait "$daemon_pid" 2>/dev/null
+serve
+call Describe "{\"uid\":$uid}"
+says '"domid": 7'
+note "running as $uid: $(running)"
+call Release '{"domid":7}'
+says '"tasks_killed": 1'
+[ "$(running)" = 0 ] || die "step $step: something survived"
+kill -TERM "$daemon_pid"
+wait "$daemon_pid" || die "step $step: uidpoold exited with $?"
 
 say "The ledger agrees with itself."
 run 0 ledger check

@@ -40,8 +40,12 @@ class Client:
     def __init__(self, path, limit=support.LIMIT):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(limit)
-        self.socket.connect(path)
         self.buffer = bytearray()
+        try:
+            self.socket.connect(path)
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self

@@ -123,7 +123,7 @@ static enum uidpool_status stream_read(struct stream *st, struct problem *p)
     return status;
 }
 
-/* To nobody. */
+/* There is nobody to answer. */
 static void stream_drop(struct stream *st)
 {
     struct call *call = st->call;
@@ -152,14 +152,12 @@ static int on_turn(sd_event_source *source, void *userdata)
     return 0;
 }
 
+/* Also when the peer has gone, which is seen then. */
 static void on_resume(struct call *call, void *userdata)
 {
     struct stream *st = userdata;
 
-    if (call_is_gone(call)) {
-        stream_drop(st);
-        return;
-    }
+    (void)call;
     st->paused = false;
     (void)sd_event_source_set_enabled(st->turn, SD_EVENT_ONESHOT);
 }

@@ -26,6 +26,9 @@ struct grant_request {
      * lease. The lease is given, with "it ran already" in its reason; nothing is held. Only for a
      * domid, and only where somebody outside of the ledger knows that the uid is this domain's. */
     bool adopt;
+    /* If it says BUSY of another: leave the uid free, in the ledger. For one who asks again, since
+     * what uses it may turn out to be the owner. */
+    bool hold_nothing;
 };
 
 /* The allocator (with its committer and revoker) and the loop must outlive it. 0 or a negative

@@ -567,8 +567,20 @@ static void step_block(struct grant *g)
         step_beyond(g);
 }
 
+static void refuse_busy(struct grant *g)
+{
+    char reason[320];
+
+    grant_end(g, problem_set(&g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is %s", g->pool.name,
+                             g->want.first, foreign_reason(g, reason, sizeof(reason))));
+}
+
 static void step_hold(struct grant *g)
 {
+    if (g->request.hold_nothing) {
+        refuse_busy(g);
+        return;
+    }
     if (g->want.count == 1) {
         step_write(g, write_hold, on_held);
         return;

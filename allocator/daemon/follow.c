@@ -437,6 +437,8 @@ static int ask_for_lease(struct follow *f, const struct follow_action *a)
         .timeout = LEASE_TIMEOUT,
         .reason = FOLLOW_REASON,
         .adopt = a->adopt,
+        /* libxl may say a moment later that it is this domain's. */
+        .hold_nothing = true,
     };
     int r;
 

@@ -704,6 +704,24 @@ static void test_what_is_not_adopted(void **state)
     end(c);
 }
 
+/* For one who asks again: it is refused, and the next one finds the uid as it was. */
+static void test_nothing_is_held(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 8);
+    struct want w = wish(f, "domid", 1);
+    pid_t pid = start_plain(base + 1);
+
+    w.request.hold_nothing = true;
+    run_one(&w);
+    assert_refused(&w, UIDPOOL_CONFLICT, "in use without a lease by");
+    assert_unharmed(pid);
+    end(pid);
+    w.told = 0;
+    run_one(&w);
+    assert_got(&w, base + 1);
+}
+
 /*
  * Trouble.
  */
@@ -853,6 +871,7 @@ int main(int argc, char *argv[])
         TEST(test_reservations),
         TEST(test_adoption),
         TEST(test_what_is_not_adopted),
+        TEST(test_nothing_is_held),
         TEST(test_a_full_disk_fails_all),
         TEST(test_dropped_in_the_middle),
         TEST(test_dropped_while_it_waits),

@@ -22,6 +22,7 @@ SERVICE = "uidpoold.service"
 SOCKET = "/run/uidpool/io.uidpool"
 USERDB = "/run/systemd/userdb/io.uidpool"
 STATE = "/var/lib/uidpool"
+XENSTORE = "/payload/xen/socket"
 DROPIN = f"/run/systemd/system/{SERVICE}.d"
 BASE, SIZE = 2113929216, 64  # of named; plain follows
 EXPOSURE = 3.0
@@ -168,9 +169,12 @@ class Case(unittest.TestCase):
         process = subprocess.Popen([sys.executable, "-c", TENANT, str(uid), mess],
                                    stdout=subprocess.PIPE, text=True)
         self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
+        self.addCleanup(process.wait, LIMIT)
+        # Where the daemon did not.
+        self.addCleanup(run, "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
+                        "sh", "-c", "kill -9 -1", check=False)
         self.assertEqual(process.stdout.readline(), "ready\n")
-        self.assertGreater(len(tasks_of(uid)), 20)
+        poll(lambda: len(tasks_of(uid)) > 20, "the tenant's family")
         return process
 
 
@@ -526,6 +530,34 @@ class Journal(Case):
         self.assertIn(f"Uid {given['uid']} of pool plain was leased", text)
 
 
+class Xenstore(Case):
+    """Followed from within the sandbox. The host has the store, and is the toolstack."""
+
+    def setUp(self):
+        super().setUp()
+        if not os.path.exists(XENSTORE):
+            self.skipTest("the host has no xenstored for tests")
+
+    def ask(self, what, domid):
+        print(f"\ntoolstack: {what} {domid}", flush=True)
+
+    def leased(self, domid):
+        return call("Describe", uid=BASE + 2 * SIZE + domid)["lease"]
+
+    def test_follow(self):
+        self.configure(f"[Service]\nExecStart=\n"
+                       f"ExecStart=/usr/sbin/uidpoold --xenstore={XENSTORE}\n")
+        self.ask("create", 5)
+        given = poll(lambda: self.leased(5), "a lease")
+        self.assertEqual((given["pool"], given["state"]), ("followed", "leased"))
+        self.assertIn("xenstore: 1 domain", show("StatusText"))
+        tenant = self.tenant(given["uid"])
+        self.ask("destroy", 5)
+        poll(lambda: (self.leased(5) or {}).get("state") != "leased", "the revocation")
+        self.assertEqual(tenant.wait(LIMIT), -signal.SIGKILL)
+        poll(lambda: (self.leased(5) or {}).get("state") != "revoking", "the proof")
+
+
 class Varlinkctl(Case):
 
     def setUp(self):
@@ -603,7 +635,7 @@ class Varlinkctl(Case):
 
 
 MACHINES = {"preset": (Boot, Names, Enable),
-            "userdb": (Boot, Life, Kill, Names, Journal, Varlinkctl)}
+            "userdb": (Boot, Life, Kill, Names, Journal, Xenstore, Varlinkctl)}
 
 
 def main():

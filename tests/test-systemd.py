@@ -17,6 +17,8 @@ import support
 from support import TOP
 
 TESTS = os.path.join(TOP, "tests")
+sys.path.append(os.path.join(TESTS, "xenstore"))
+import xenstore  # noqa: E402 pylint: disable=wrong-import-position
 SUITES = ("bookworm", "trixie")
 PACKAGES = """dbus init-system-helpers libcap-ng0 libeconf0 libjansson4 libnss-systemd libsmartcols1
               libsqlite3-0 libxenstore4 passwd procps python3 systemd systemd-sysv util-linux""".split()
@@ -37,6 +39,14 @@ Base=2113929280
 Size=64
 Policy=domid
 Quarantine=0
+Accounts=none
+
+[pool followed]
+Base=2113929344
+Size=64
+Policy=domid
+Quarantine=0
+Follow=yes
 Accounts=none
 """
 
@@ -83,13 +93,6 @@ def checked(*args, **options):
     run = command(*args, **options)
     if run.returncode:
         raise AssertionError(f"{' '.join(args)}: {run.stdout[-8000:]}")
-
-
-def fit(run):
-    """What a tool of the equipment has said."""
-    if run.returncode == 77:
-        raise Unfit(run.stdout.strip().rpartition("SKIP: ")[2])
-    return run.stdout
 
 
 class Lab:
@@ -139,6 +142,7 @@ class Lab:
 class Machines:
     """What is done with a suite, in threads of its own: the root tree, then one boot after the
     other."""
+    lock = threading.Lock()
 
     def __init__(self, lab, suite):
         self.lab = lab
@@ -161,7 +165,8 @@ class Machines:
         os.mkdir(self.lab.path(self.suite))
         run = command(os.path.join(TESTS, "debian-tree"), self.suite, self.lab.path(self.suite),
                       *PACKAGES)
-        fit(run)
+        if run.returncode == 77:
+            raise Unfit(run.stdout.strip().rpartition("SKIP: ")[2])
         if run.returncode:
             raise AssertionError(run.stdout)
 
@@ -187,17 +192,44 @@ class Machines:
             os.chmod(os.path.join(payload, name), 0o755)
         return payload
 
+    def start_store(self, payload):
+        """A xenstore daemon of this host, whose socket the machine finds in its payload. Where
+        there cannot be one the machine skips what wants it."""
+        if xenstore.why_not():
+            return None
+        with Machines.lock:  # the library takes the socket's path from the environment
+            store = xenstore.Store("c", os.path.join(payload, "xen")).start()
+            store.connect()
+        return store
+
+    def boot(self, machine):
+        """All that it said."""
+        payload = self.payload(machine)
+        store = self.start_store(payload) if machine == "userdb" else None
+        said = []
+        with subprocess.Popen([os.path.join(TESTS, "with-systemd"), self.lab.path(self.suite),
+                               payload], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace") as run:
+            for line in run.stdout:
+                said.append(line)
+                if store and (asked := re.match(r"toolstack: (create|destroy) (\d+)\n", line)):
+                    getattr(store, asked[1])(int(asked[2]))
+        if store:
+            store.stop()
+        said = "".join(said)
+        self.said += f"--- {self.suite}, {machine}\n{said}"
+        if run.returncode == 77:
+            raise Unfit(said.strip().rpartition("SKIP: ")[2])
+        if "GLIBC_" in said and "not found" in said:
+            raise Unfit(f"built for a newer Debian than {self.suite}")
+        if run.returncode:
+            raise AssertionError(f"{self.suite}, {machine}: exit {run.returncode}")
+        return said
+
     def boot_all(self):
         for machine in ("preset", "userdb"):
-            run = command(os.path.join(TESTS, "with-systemd"), self.lab.path(self.suite),
-                          self.payload(machine))
-            self.said += f"--- {self.suite}, {machine}\n{run.stdout}"
-            fit(run)
-            if "GLIBC_" in run.stdout and "not found" in run.stdout:
-                raise Unfit(f"built for a newer Debian than {self.suite}")
-            if run.returncode:
-                raise AssertionError(f"exit {run.returncode}")
-            self.milliseconds[machine] = int(re.search(r"boot-msec: (\d+)", run.stdout)[1])
+            said = self.boot(machine)
+            self.milliseconds[machine] = int(re.search(r"boot-msec: (\d+)", said)[1])
 
 
 lab = None

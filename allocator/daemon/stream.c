@@ -2,17 +2,29 @@
 /* Streams: whose turn it is, what was read and not yet sent. Reads and words are their kind's. */
 #include "allocator/daemon/stream.h"
 
+#include "allocator/daemon/turns.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* As important as the shared commits (allocator/committer.c), with which they take turns: a stream
- * that always has more to say must not keep a lease from being written. */
-#define STREAM_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
+/* As unimportant as the scans of revocations (allocator/revoker.c), with which they take turns: a
+ * stream that always has more to say must keep no lease from being written and no uid from being
+ * proven. */
+#define STREAM_PRIORITY SD_EVENT_PRIORITY_IDLE
+
+/* One uid that streams. */
+struct stream_user {
+    struct stream_user *next;
+    uid_t uid;
+    size_t streams;
+    struct turn_user turns;
+};
 
 struct stream {
+    struct turn turn; /* the first member */
     struct streams *streams;
+    struct stream_user *user;
     struct stream *next, **link;
     struct call *call;
     const struct stream_kind *kind;
@@ -20,12 +32,13 @@ struct stream {
     struct stream_page page; /* read and not yet sent */
     bool over;               /* nothing is left to read, for now */
     bool paused;             /* the peer has enough to read */
-    sd_event_source *turn;
 };
 
 struct streams {
-    sd_event *event;
     struct stream *first;
+    struct stream_user *users;
+    struct turns turns;
+    sd_event_source *work; /* one stream's page at a time */
 };
 
 bool stream_add(struct stream_page *page, json_t *parameters)
@@ -39,15 +52,51 @@ bool stream_add(struct stream_page *page, json_t *parameters)
     return page->n < STREAM_PAGE;
 }
 
+static struct stream_user *user_get(struct streams *s, uid_t uid)
+{
+    struct stream_user *user = s->users;
+
+    while (user && user->uid != uid)
+        user = user->next;
+    if (!user) {
+        user = calloc(1, sizeof(*user));
+        if (!user)
+            return NULL;
+        user->uid = uid;
+        user->next = s->users;
+        s->users = user;
+    }
+    user->streams++;
+    return user;
+}
+
+static void user_put(struct streams *s, struct stream_user *user)
+{
+    struct stream_user **at = &s->users;
+
+    if (--user->streams > 0)
+        return;
+    while (*at != user)
+        at = &(*at)->next;
+    *at = user->next;
+    free(user);
+}
+
+/* Wait for its turn. */
+static void stream_wait(struct stream *st)
+{
+    turns_add(&st->streams->turns, &st->user->turns, &st->turn);
+    (void)sd_event_source_set_enabled(st->streams->work, SD_EVENT_ONESHOT);
+}
+
 /* Takes what was last answered with it. */
 static void stream_free(struct stream *st)
 {
-    if (st->link) {
-        *st->link = st->next;
-        if (st->next)
-            st->next->link = st->link;
-    }
-    sd_event_source_disable_unref(st->turn);
+    *st->link = st->next;
+    if (st->next)
+        st->next->link = st->link;
+    turns_remove(&st->streams->turns, &st->user->turns, &st->turn);
+    user_put(st->streams, st->user);
     for (size_t i = 0; i < st->page.n; i++)
         json_decref(st->page.items[i]);
     if (st->kind->release)
@@ -132,24 +181,33 @@ static void stream_drop(struct stream *st)
     call_reply(call, NULL);
 }
 
-static int on_turn(sd_event_source *source, void *userdata)
+static void stream_go_on(struct stream *st)
 {
-    struct stream *st = userdata;
     struct problem p = {0};
 
-    (void)source;
     if (call_is_gone(st->call)) {
         stream_drop(st);
-        return 0;
+        return;
     }
     /* One that was paused may still have a page to send. */
     if (st->page.n <= 1 && !st->over && stream_read(st, &p) != UIDPOOL_OK) {
         stream_fail(st, &p);
-        return 0;
+        return;
     }
     if (stream_send(st) && !st->paused && !st->over)
-        (void)sd_event_source_set_enabled(st->turn, SD_EVENT_ONESHOT);
-    return 0;
+        stream_wait(st);
+}
+
+static int on_work(sd_event_source *source, void *userdata)
+{
+    struct streams *s = userdata;
+    struct stream *st = (struct stream *)turns_take(&s->turns);
+
+    if (st)
+        stream_go_on(st);
+    if (turns_is_empty(&s->turns))
+        return 0;
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* Also when the peer has gone, which is seen then. */
@@ -159,16 +217,23 @@ static void on_resume(struct call *call, void *userdata)
 
     (void)call;
     st->paused = false;
-    (void)sd_event_source_set_enabled(st->turn, SD_EVENT_ONESHOT);
+    stream_wait(st);
 }
 
 int streams_new(sd_event *event, struct streams **ret)
 {
     struct streams *s = calloc(1, sizeof(*s));
+    int r;
 
     if (!s)
         return -ENOMEM;
-    s->event = sd_event_ref(event);
+    r = sd_event_add_defer(event, &s->work, on_work, s);
+    if (r >= 0)
+        r = sd_event_source_set_priority(s->work, STREAM_PRIORITY);
+    if (r < 0) {
+        streams_free(s);
+        return r;
+    }
     *ret = s;
     return 0;
 }
@@ -178,25 +243,30 @@ void streams_free(struct streams *s)
     if (!s)
         return;
     streams_end(s);
-    sd_event_unref(s->event);
+    sd_event_source_disable_unref(s->work);
     free(s);
 }
 
-/* 0 or a negative errno. */
-static int stream_add_turn(struct stream *st)
+static struct stream *stream_new(struct streams *s, struct call *call)
 {
-    int r = sd_event_add_defer(st->streams->event, &st->turn, on_turn, st);
+    struct stream *st = calloc(1, sizeof(*st));
 
-    if (r >= 0)
-        r = sd_event_source_set_priority(st->turn, STREAM_PRIORITY);
-    return r < 0 ? r : 0;
+    if (!st)
+        return NULL;
+    st->user = user_get(s, call_peer(call)->uid);
+    if (!st->user) {
+        free(st);
+        return NULL;
+    }
+    st->streams = s;
+    st->call = call;
+    return st;
 }
 
 void stream_begin(struct streams *s, struct call *call, const struct stream_kind *kind, void *state)
 {
-    struct stream *st = calloc(1, sizeof(*st));
+    struct stream *st = stream_new(s, call);
     struct problem p = {0};
-    int r;
 
     if (!st) {
         if (kind->release)
@@ -206,19 +276,15 @@ void stream_begin(struct streams *s, struct call *call, const struct stream_kind
         kind->fail(call, &p);
         return;
     }
-    *st = (struct stream){.streams = s, .call = call, .kind = kind, .state = state};
-    r = stream_add_turn(st);
-    if (r < 0) {
-        (void)problem_errno(&p, r, "cannot begin to answer");
-        stream_fail(st, &p);
-        return;
-    }
+    st->kind = kind;
+    st->state = state;
     st->next = s->first;
     st->link = &s->first;
     if (st->next)
         st->next->link = &st->next;
     s->first = st;
     call_on_resume(call, on_resume, st);
+    stream_wait(st);
 }
 
 void streams_wake(struct streams *s)
@@ -228,7 +294,7 @@ void streams_wake(struct streams *s)
             continue;
         st->over = false;
         if (!st->paused)
-            (void)sd_event_source_set_enabled(st->turn, SD_EVENT_ONESHOT);
+            stream_wait(st);
     }
 }
 

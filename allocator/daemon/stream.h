@@ -2,7 +2,8 @@
 /*
  * Many answers to one call, a page at a time: what is read next is read when the peer has taken
  * most of what was read before, and between two pages the loop looks after everybody else. So
- * neither the length of a list nor a peer that reads slowly costs more than a page of memory.
+ * neither the length of a list nor a peer that reads slowly costs more than a page of memory. Uids
+ * take turns, so that one with many streams reads no faster than one with a single one.
  *
  * As varlink has it, the last answer is the one that does not say `continues`: the last thing read
  * is kept until it is known whether something comes behind it.

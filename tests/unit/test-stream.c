@@ -22,10 +22,16 @@ struct call {
     size_t continued, last, none, failed, released;
     size_t room; /* answers until it has enough */
     json_int_t newest;
+    struct peer peer;
     bool gone, over; /* over: it was answered for the last time */
     void (*resume)(struct call *call, void *userdata);
     void *userdata;
 };
+
+const struct peer *call_peer(const struct call *call)
+{
+    return &call->peer;
+}
 
 bool call_is_gone(const struct call *call)
 {
@@ -155,15 +161,21 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct numbers *begin(struct fixture *f, const struct stream_kind *kind, int64_t end)
+static struct numbers *begin_for(struct fixture *f, struct call *call,
+                                 const struct stream_kind *kind, int64_t end)
 {
     struct numbers *n = calloc(1, sizeof(*n));
 
     assert_non_null(n);
-    *n = (struct numbers){.call = &f->call, .end = end};
-    stream_begin(f->streams, &f->call, kind, n);
+    *n = (struct numbers){.call = call, .end = end};
+    stream_begin(f->streams, call, kind, n);
     assert_int_equal(n->at, 0);
     return n;
+}
+
+static struct numbers *begin(struct fixture *f, const struct stream_kind *kind, int64_t end)
+{
+    return begin_for(f, &f->call, kind, end);
 }
 
 /* How many turns until nothing happens any more. */
@@ -339,6 +351,27 @@ static void test_cut_short(void **state)
     assert_int_equal(settle(f), 0);
 }
 
+/* One that is alone is told as fast as many of another uid together. */
+static void test_users_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    struct call many[20];
+
+    memset(many, 0, sizeof(many));
+    for (size_t i = 0; i < ELEMENTS_OF(many); i++) {
+        many[i].room = SIZE_MAX;
+        many[i].peer.uid = 7;
+        begin_for(f, &many[i], &endless, 1 << 20);
+    }
+    begin(f, &bounded, 10 * STREAM_PAGE);
+    for (size_t i = 0; i < 25; i++)
+        assert_true(sd_event_run(f->event, 0) > 0);
+    assert_true(f->call.over);
+    streams_end(f->streams);
+    for (size_t i = 0; i < ELEMENTS_OF(many); i++)
+        assert_true(many[i].over);
+}
+
 static void test_freed_before_the_first_turn(void **state)
 {
     begin(*state, &endless, 10);
@@ -359,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gone_in_a_pause, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_while_nothing_happens, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_users_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_freed_before_the_first_turn, setup, teardown),
     };
 

@@ -103,11 +103,17 @@ class Store:
         os.kill(self.pid, signal.SIGCONT)
 
     def live_update(self):
-        """The C daemon executes itself anew, and keeps its state and its connections."""
+        """The daemon executes itself anew, and keeps its state and its connections."""
+        def arguments():
+            with open(f"/proc/{self.pid}/cmdline", "rb") as file:
+                return file.read().split(b"\0")
         env = {**os.environ, "XENSTORED_PATH": self.socket, "XENSTORED_RUNDIR": self.folder}
-        return subprocess.run([program("xenstore-control"), "live-update",
-                               program(DAEMONS[self.flavour])], env=env, text=True,
-                              capture_output=True, check=False, timeout=60)
+        run = subprocess.run([program("xenstore-control"), "live-update",
+                              program(DAEMONS[self.flavour])], env=env, text=True,
+                             capture_output=True, check=False, timeout=60)
+        if run.returncode:
+            raise AssertionError(f"live-update: {run.stdout}{run.stderr}")
+        support.poll(lambda: {b"-U", b"--live"} & set(arguments()), "the daemon's new life")
 
     # A client.
 

@@ -7,6 +7,7 @@
 #ifndef ALLOCATOR_GRANT_H
 #define ALLOCATOR_GRANT_H
 
+#include "allocator/committer.h"
 #include "allocator/granter.h"
 #include "allocator/pool.h"
 #include "allocator/tasks.h"
@@ -132,8 +133,26 @@ void grant_ask(struct grant *g, grant_answer_fn then);
 void granter_send_questions(struct granter *granter);
 void granter_drop_questions(struct granter *granter);
 
+/* Have it written with others. */
+void grant_write(struct grant *g, commit_write_fn write, commit_done_fn done);
+
 /* lease.c: the first step. */
 void grant_begin(struct grant *g);
+/* The same in a moment, since somebody else was faster; `status`: did the ledger refuse it? */
+void grant_look_again(struct grant *g, enum uidpool_status status);
+/* The next one of the walk that can be had; the last one's claim is dropped. */
+void grant_next_candidate(struct grant *g);
+/* The owner's leases that are leased or being revoked. */
+enum uidpool_status grant_read_owner(const struct grant *g, struct lease_list *ret,
+                                     struct problem *p);
+/* Is there but one candidate? */
+static inline bool grant_is_fixed(const struct grant *g)
+{
+    return g->walk.fixed != UIDPOOL_NO_UID;
+}
+
+/* award.c: the census's answer about g->want, which is claimed. */
+void award_asked(struct grant *g, enum witness answer);
 
 /* stranger.c: does anything run as these uids, of g->want? `look`: the census called them busy
  * already. The kernel also counts the dead whom nobody has reaped yet, such as a former holder's;

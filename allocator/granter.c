@@ -7,7 +7,6 @@
 #include "allocator/granter.h"
 
 #include "allocator/census.h"
-#include "allocator/committer.h"
 #include "allocator/grant.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -162,6 +161,14 @@ void grant_ask_now(struct grant *g, struct uid_range range, uint32_t zombies, gr
     r = sd_event_add_io(g->granter->event, &g->io, g->answer_fd, EPOLLIN, on_answer, g);
     if (r < 0)
         no_events(g, r);
+}
+
+void grant_write(struct grant *g, commit_write_fn write, commit_done_fn done)
+{
+    int r = committer_add(g->granter->allocator->committer, write, done, g);
+
+    if (r < 0)
+        grant_end(g, problem_errno(&g->problem, r, "pool %s: cannot write", g->pool.name));
 }
 
 bool grant_is_late(const struct grant *g)

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rules of a lease: pool_walk names candidates, the claim keeps others away, the census says
- * that nobody runs as them, and one write in a transaction, which others share, makes it so. Each
- * function named step_* is one step of granter.h's line; it goes on to the next, or arms one event
- * and returns. Touches the ledger and the claims; an unproven lease that is in the way is revoked
- * first.
+ * What may be leased to whom: what the owner has already, which candidates pool_walk names, and
+ * what is in their way. One that can be had is claimed and goes to the census, whose answer is
+ * award.c's. Touches the ledger, which it only reads but for rests that are over, and the claims;
+ * an unproven lease that is in the way is revoked first.
  *
- * 1. A candidate MUST be claimed before it is looked at, and until the write is durable.
+ * 1. A candidate MUST be claimed before it is looked at.
  * 2. The claim MUST be dropped before something is revoked: that wants it, and would wait for us.
- * 3. The write MUST look again at whatever the ledger alone can know: that the owner has none. That
- *    the uids are free is the ledger's own rule.
- * 4. Only EMPTY lets a candidate be leased, but for an adopted one, of which BUSY is expected.
  */
 #include "allocator/allocator.h"
 #include "allocator/committer.h"
@@ -26,20 +22,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* So many uids in a row in use by strangers, and the range itself is in doubt. */
-#define FOREIGN_MAX 64
 /* How often the ledger may refuse what was just found to be free: by then something else is wrong.
  */
 #define REFUSALS_MAX 16
 /* Microseconds before the ledger is looked at again. */
 #define REFUSAL_PAUSE (2 * USEC_PER_MSEC)
-/* Quarantines ended with each lease: more than one, so that they cannot pile up. */
-#define RESTED_MAX 2
-/* And when the pool is exhausted, in so many pieces at most. */
+/* Rests ended when the pool is exhausted, and in so many pieces at most. */
 #define RESTED_CHUNK 32
 #define RESTED_CHUNKS 8
-/* Of a lease that was adopted. */
-#define RAN_ALREADY "it ran already"
 
 /* What a look at a candidate came to, besides a status. */
 enum verdict {
@@ -49,16 +39,9 @@ enum verdict {
     VERDICT_WAIT,  /* something is under way that comes first */
 };
 
-static void step_candidate(struct grant *g);
-
 static struct ledger *ledger_of(const struct grant *g)
 {
     return g->granter->allocator->ledger;
-}
-
-static bool is_fixed(const struct grant *g)
-{
-    return g->walk.fixed != UIDPOOL_NO_UID;
 }
 
 /*
@@ -124,20 +107,23 @@ static enum uidpool_status find_pool(struct grant *g)
     return status == UIDPOOL_OK ? allocator_pool_check_active(&g->pool, &g->problem) : status;
 }
 
-static struct uidpool_selector owner_of(const struct grant *g)
+static bool is_live(const struct uidpool_lease *lease)
 {
-    return (struct uidpool_selector){
-        .struct_size = sizeof(struct uidpool_selector),
+    return lease->state == UIDPOOL_STATE_LEASED || lease->state == UIDPOOL_STATE_REVOKING;
+}
+
+enum uidpool_status grant_read_owner(const struct grant *g, struct lease_list *ret,
+                                     struct problem *p)
+{
+    const struct uidpool_selector owner = {
+        .struct_size = sizeof(owner),
         .pool = g->pool.name,
         .domid = g->request.lease.domid,
         .name = g->request.lease.name,
         .uid = UIDPOOL_NO_UID,
     };
-}
 
-static bool is_live(const struct uidpool_lease *lease)
-{
-    return lease->state == UIDPOOL_STATE_LEASED || lease->state == UIDPOOL_STATE_REVOKING;
+    return lease_list_read(ledger_of(g), &owner, is_live, ret, p);
 }
 
 /* A lease in this boot for the same owner: the same one again, a clash, or one to revoke first. A
@@ -212,9 +198,8 @@ static enum uidpool_status revoke_first(struct grant *g, const struct uidpool_le
 static enum uidpool_status settle_owner(struct grant *g)
 {
     _cleanup_(lease_list_clear) struct lease_list list = {0};
-    struct uidpool_selector owner = owner_of(g);
     size_t n = 0;
-    enum uidpool_status status = lease_list_read(ledger_of(g), &owner, is_live, &list, &g->problem);
+    enum uidpool_status status = grant_read_owner(g, &list, &g->problem);
 
     for (size_t i = 0; i < list.n && status == UIDPOOL_OK; i++) {
         bool revoke = lease_is_unproven(&list.items[i]);
@@ -348,7 +333,7 @@ static enum uidpool_status look_at_found(struct grant *g, struct uid_range want,
 
 /* From the start, in a moment: somebody else was faster. On a busy host that may happen many times
  * in a row. */
-static void look_again(struct grant *g, enum uidpool_status status)
+void grant_look_again(struct grant *g, enum uidpool_status status)
 {
     grant_unclaim(g);
     g->refusals += status == UIDPOOL_CONFLICT || grant_is_late(g);
@@ -358,278 +343,6 @@ static void look_again(struct grant *g, enum uidpool_status status)
                                  g->pool.name));
     else
         grant_later(g, REFUSAL_PAUSE, grant_begin);
-}
-
-/*
- * The write.
- */
-
-/* End what is rested: a little with every lease, and whatever lies in the candidate. */
-static enum uidpool_status end_rested(struct ledger *l, struct uid_range want, struct problem *p)
-{
-    struct uidpool_lease rested[RESTED_MAX];
-    uint32_t n = 0, left = want.count;
-    enum uidpool_status status = ledger_lease_rested(l, RESTED_MAX, rested, &n, p);
-
-    for (uint32_t i = 0; i < n && status == UIDPOOL_OK; i++)
-        status = lease_step(l, &rested[i], LEASE_EVENT_RESTED, NULL, 0, p);
-    while (left > 0 && status == UIDPOOL_OK) {
-        struct uidpool_lease lease;
-
-        status = ledger_lease_at(l, want.first, left, &lease, p);
-        if (status == UIDPOOL_NOT_FOUND)
-            return UIDPOOL_OK;
-        if (status != UIDPOOL_OK)
-            return status;
-        left = lease.uid > want.first ? lease.uid - want.first : 0;
-        status = lease_step(l, &lease, LEASE_EVENT_RESTED, NULL, 0, p);
-    }
-    return status;
-}
-
-static uint32_t distance(const struct uidpool_pool *pool, uid_t from, uid_t to)
-{
-    return to >= from ? to - from : to + pool->size - from;
-}
-
-/* Behind the uids that were given; not back, where others behind them were given meanwhile. */
-static enum uidpool_status move_next(struct ledger *l, const struct grant *g, struct problem *p)
-{
-    uid_t start = g->walk.start, last = uid_range_last(g->want);
-    struct uidpool_pool now;
-    enum uidpool_status status = ledger_pool_by_id(l, g->pool.id, &now, p);
-
-    if (status != UIDPOOL_OK ||
-        distance(&g->pool, start, now.next_uid) > distance(&g->pool, start, last))
-        return status;
-    return ledger_pool_set_next(l, g->pool.id, pool_next_after(&g->pool, g->want), p);
-}
-
-static struct uidpool_lease make_lease(const struct grant *g)
-{
-    struct uidpool_lease lease = {
-        .uid = g->want.first,
-        .count = g->want.count,
-        .gid = g->pool.group_per_uid ? g->want.first : g->pool.gid,
-        .pool_id = g->pool.id,
-        .domid = g->request.lease.domid,
-    };
-
-    (void)snprintf(lease.pool, sizeof(lease.pool), "%s", g->pool.name);
-    (void)snprintf(lease.name, sizeof(lease.name), "%s", g->name);
-    (void)snprintf(lease.uuid, sizeof(lease.uuid), "%s", g->uuid);
-    return lease;
-}
-
-/* Whoever asked said why, and an adopted one is told from the others. */
-static const char *reason_of(const struct grant *g, char *buf, size_t size)
-{
-    if (!g->ran_already)
-        return g->request.reason;
-    if (g->request.reason)
-        (void)snprintf(buf, size, RAN_ALREADY "; %s", g->request.reason);
-    else
-        (void)snprintf(buf, size, RAN_ALREADY);
-    return buf;
-}
-
-/* Rule 3. */
-static enum uidpool_status write_lease(struct ledger *l, void *userdata, struct problem *p)
-{
-    struct grant *g = userdata;
-    _cleanup_(lease_list_clear) struct lease_list list = {0};
-    struct uidpool_selector owner = owner_of(g);
-    struct uidpool_lease lease = make_lease(g);
-    char reason[UIDPOOL_REASON_MAX + 1];
-    enum uidpool_status status = lease_list_read(l, &owner, is_live, &list, p);
-
-    g->overtaken = status == UIDPOOL_OK && list.n > 0;
-    if (g->overtaken)
-        return problem_set(p, UIDPOOL_CONFLICT, "pool %s: the owner has a lease by now",
-                           g->pool.name);
-    if (status == UIDPOOL_OK)
-        status = end_rested(l, g->want, p);
-    if (status == UIDPOOL_OK)
-        status =
-            lease_step(l, &lease, LEASE_EVENT_GRANT, reason_of(g, reason, sizeof(reason)), 0, p);
-    if (status == UIDPOOL_OK && g->pool.policy == UIDPOOL_POLICY_NEXT && !g->is_reserved)
-        status = move_next(l, g, p);
-    if (status == UIDPOOL_OK)
-        g->lease = lease;
-    return status;
-}
-
-static void on_written(enum uidpool_status status, const struct problem *problem, void *userdata)
-{
-    struct grant *g = userdata;
-
-    if (status != UIDPOOL_OK)
-        g->problem = *problem;
-    if (status == UIDPOOL_CONFLICT)
-        look_again(g, g->overtaken ? UIDPOOL_OK : UIDPOOL_CONFLICT);
-    else
-        grant_end(g, status);
-}
-
-static void step_write(struct grant *g, commit_write_fn write, commit_done_fn done)
-{
-    int r = committer_add(g->granter->allocator->committer, write, done, g);
-
-    if (r < 0)
-        grant_end(g, problem_errno(&g->problem, r, "pool %s: cannot write", g->pool.name));
-}
-
-/*
- * Strangers.
- */
-
-static const char *foreign_reason(const struct grant *g, char *buf, size_t size)
-{
-    char who[256];
-
-    (void)snprintf(buf, size, "in use without a lease by %s",
-                   stranger_describe(g, who, sizeof(who)));
-    return buf;
-}
-
-/* Hold one uid that somebody else runs as, so that it is not asked again at every lease. */
-static enum uidpool_status write_hold(struct ledger *l, void *userdata, struct problem *p)
-{
-    struct grant *g = userdata;
-    struct uid_range uid = g->who.range;
-    char reason[320];
-    struct uidpool_lease hold = {
-        .uid = uid.first,
-        .gid = g->pool.group_per_uid ? uid.first : g->pool.gid,
-        .count = 1,
-        .pool_id = g->pool.id,
-        .domid = UIDPOOL_NO_DOMID,
-    };
-    enum uidpool_status status = end_rested(l, uid, p);
-
-    if (status == UIDPOOL_OK)
-        status = lease_step(l, &hold, LEASE_EVENT_FOREIGN,
-                            foreign_reason(g, reason, sizeof(reason)), 0, p);
-    return status;
-}
-
-static void step_block(struct grant *g);
-
-/* All that are in the way are held now. */
-static void step_beyond(struct grant *g)
-{
-    grant_unclaim(g);
-    if (!is_fixed(g) && g->foreign < FOREIGN_MAX)
-        step_candidate(g);
-    else
-        grant_end(g, UIDPOOL_CONFLICT);
-}
-
-static void on_held(enum uidpool_status status, const struct problem *problem, void *userdata)
-{
-    struct grant *g = userdata;
-    uid_t uid = g->who.range.first;
-    char reason[320];
-
-    if (status != UIDPOOL_OK) {
-        g->problem = *problem;
-        grant_end(g, status);
-        return;
-    }
-    g->foreign++;
-    (void)problem_set(&g->problem, UIDPOOL_CONFLICT,
-                      "pool %s, uid %u is %s; it is held from now on. End that, then run 'uidpool "
-                      "clear %u'",
-                      g->pool.name, uid, foreign_reason(g, reason, sizeof(reason)), uid);
-    if (g->want.count == 1)
-        step_beyond(g);
-    else
-        step_block(g);
-}
-
-static void on_block_answer(struct grant *g, enum witness answer)
-{
-    g->hold_at++;
-    if (answer == WITNESS_BUSY)
-        step_write(g, write_hold, on_held);
-    else
-        grant_soon(g, step_block);
-}
-
-/* Which uids of a busy block are busy. */
-static void step_block(struct grant *g)
-{
-    struct uid_range one = {g->want.first + g->hold_at, 1};
-
-    if (g->hold_at < g->want.count)
-        stranger_ask(g, one, on_block_answer);
-    else
-        step_beyond(g);
-}
-
-static void refuse_busy(struct grant *g)
-{
-    char reason[320];
-
-    grant_end(g, problem_set(&g->problem, UIDPOOL_CONFLICT, "pool %s, uid %u is %s", g->pool.name,
-                             g->want.first, foreign_reason(g, reason, sizeof(reason))));
-}
-
-static void step_hold(struct grant *g)
-{
-    if (g->request.hold_nothing) {
-        refuse_busy(g);
-        return;
-    }
-    if (g->want.count == 1) {
-        step_write(g, write_hold, on_held);
-        return;
-    }
-    (void)problem_set(&g->problem, UIDPOOL_CONFLICT,
-                      "pool %s, one of the uids %u to %u was in use a moment ago", g->pool.name,
-                      g->want.first, uid_range_last(g->want));
-    g->hold_at = 0;
-    step_block(g);
-}
-
-static void not_told(struct grant *g)
-{
-    grant_end(g, problem_set(&g->problem, UIDPOOL_NOT_PROVEN,
-                             "pool %s, uid %u: the census has no answer, so nothing was leased; "
-                             "the helper uidpool-census said why on standard error",
-                             g->pool.name, g->want.first));
-}
-
-static void on_judged(struct grant *g, enum witness answer)
-{
-    switch (answer) {
-    case WITNESS_EMPTY:
-        step_write(g, write_lease, on_written);
-        return;
-    case WITNESS_BUSY:
-        step_hold(g);
-        return;
-    case WITNESS_UNKNOWN:
-        break;
-    }
-    not_told(g);
-}
-
-static bool may_adopt(const struct grant *g)
-{
-    return g->request.adopt && is_fixed(g) && g->request.lease.domid != UIDPOOL_NO_DOMID;
-}
-
-/* Rule 4. */
-static void on_asked(struct grant *g, enum witness answer)
-{
-    g->ran_already = answer == WITNESS_BUSY && may_adopt(g);
-    if (g->ran_already)
-        step_write(g, write_lease, on_written);
-    else if (answer == WITNESS_BUSY)
-        stranger_look(g, g->want, on_judged);
-    else
-        on_judged(g, answer);
 }
 
 /*
@@ -664,7 +377,7 @@ static enum uidpool_status find_free(void *userdata, uid_t from, uint32_t count,
 static enum uidpool_status wait_for_claim(struct grant *g, enum verdict *ret)
 {
     g->in_hands = true;
-    if (!is_fixed(g)) {
+    if (!grant_is_fixed(g)) {
         *ret = VERDICT_NEXT;
         return UIDPOOL_OK;
     }
@@ -687,7 +400,7 @@ static enum uidpool_status take_candidate(struct grant *g, enum verdict *ret)
         return wait_for_claim(g, ret);
     if (r < 0)
         return problem_errno(&g->problem, r, "cannot lock %s.lock", ledger_path(ledger_of(g)));
-    return is_fixed(g) ? look_at_fixed(g, g->want, ret) : look_at_found(g, g->want, ret);
+    return grant_is_fixed(g) ? look_at_fixed(g, g->want, ret) : look_at_found(g, g->want, ret);
 }
 
 static enum uidpool_status exhausted(struct grant *g, uint32_t count)
@@ -737,7 +450,7 @@ static void on_rested(enum uidpool_status status, const struct problem *problem,
     struct grant *g = userdata;
 
     if (status == UIDPOOL_OK) {
-        look_again(g, UIDPOOL_OK);
+        grant_look_again(g, UIDPOOL_OK);
         return;
     }
     g->problem = *problem;
@@ -754,13 +467,13 @@ static void step_walked(struct grant *g)
     if (status != UIDPOOL_OK)
         grant_end(g, status);
     else if (n > 0)
-        step_write(g, write_rested, on_rested);
+        grant_write(g, write_rested, on_rested);
     else
         step_exhausted(g);
 }
 
 /* The next candidate that can be had goes on to the census. */
-static void step_candidate(struct grant *g)
+void grant_next_candidate(struct grant *g)
 {
     enum verdict verdict;
     enum uidpool_status status;
@@ -780,9 +493,9 @@ static void step_candidate(struct grant *g)
     if (status != UIDPOOL_OK)
         grant_end(g, status);
     else if (verdict == VERDICT_AGAIN)
-        look_again(g, UIDPOOL_OK);
+        grant_look_again(g, UIDPOOL_OK);
     else if (verdict == VERDICT_OVER)
-        grant_ask(g, on_asked);
+        grant_ask(g, award_asked);
 }
 
 void grant_begin(struct grant *g)
@@ -806,5 +519,5 @@ void grant_begin(struct grant *g)
     if (status != UIDPOOL_OK || g->lease.id != 0)
         grant_end(g, status);
     else
-        step_candidate(g);
+        grant_next_candidate(g);
 }

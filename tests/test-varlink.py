@@ -8,6 +8,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,20 @@ USERDB = "io.systemd.UserDatabase."
 INVALID = "org.varlink.service.InvalidParameter"
 UUIDS = [f"0000000{n}-1111-2222-3333-444444444444" for n in range(3)]
 ABOUT = {"pool", "uid", "domid", "message"}
+
+
+def fork_as(function, uid, gid, *groups):
+    """The pid of a child that runs it with these ids."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups(groups)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            function()
+        finally:
+            os._exit(0)
+    return pid
 
 
 class Varlink(LedgerCase):
@@ -388,6 +403,35 @@ class Reading(Varlink):
             self.assertGreaterEqual(count, 30000)
 
 
+    def test_strangers_that_list_without_end(self):
+        self.add_pool(self.base, size=40000)
+        self.write_leases(self.base, 30000)
+        client = self.begin()
+
+        def list_for_ever():
+            with self.daemon.client() as stranger:
+                while True:
+                    stranger.send("List", {"more": True})
+                    n = 0
+                    while n < 30000:
+                        n += stranger.socket.recv(1 << 20).count(0)
+
+        def median():
+            times = []
+            for _ in range(9):
+                client.call("Lease", name="web")
+                began = time.monotonic()
+                client.call("Release", name="web")
+                times.append(time.monotonic() - began)
+            return sorted(times)[4]
+        before = median()
+        for _ in range(20):
+            pid = fork_as(list_for_ever, self.base + 50000, self.base + 50000)
+            self.addCleanup(os.waitpid, pid, 0)
+            self.addCleanup(os.kill, pid, signal.SIGKILL)
+        self.assertLess(median(), 4 * before + 0.2)
+
+
 class Subscriptions(Varlink):
     def events(self, stream, n):
         return [next(stream)["event"] for _ in range(n)]
@@ -455,17 +499,12 @@ class Permission(Varlink):
     def ask(self, method, parameters, more, uid, gid, *groups):
         """The first answer that a process of these ids gets."""
         read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setgroups(groups)
-                os.setresgid(gid, gid, gid)
-                os.setresuid(uid, uid, uid)
-                with self.daemon.client() as client:
-                    client.send(method, {"more": more == "more"}, **parameters)
-                    os.write(write, json.dumps(client.receive()).encode())
-            finally:
-                os._exit(0)
+
+        def ask():
+            with self.daemon.client() as client:
+                client.send(method, {"more": more == "more"}, **parameters)
+                os.write(write, json.dumps(client.receive()).encode())
+        pid = fork_as(ask, uid, gid, *groups)
         os.close(write)
         with os.fdopen(read) as file:
             text = file.read()

@@ -3,7 +3,7 @@
 """uidpoold under load: 64 toolstacks while it is killed again and again, a hundred thousand calls,
 and peers that mean harm beside one that does not.
 
-LEASES, KILLS, CALLS: how much of it; SEED: the same choices again.
+LEASES, KILLS, CALLS: how much of it, LEASES=10000 for the full size; SEED: the same choices again.
 """
 import asyncio
 import collections
@@ -23,7 +23,7 @@ from daemon import Daemon, encode
 from support import LedgerCase
 
 CLIENTS = 64
-LEASES = int(os.environ.get("LEASES", "10000"))
+LEASES = int(os.environ.get("LEASES", "4000"))
 KILLS = int(os.environ.get("KILLS", "10"))
 CALLS = int(os.environ.get("CALLS", "100000"))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
@@ -268,12 +268,16 @@ class Memory(DaemonCase):
             ("org.varlink.service.GetInfo", {}, {}),
             ("org.varlink.service.GetInterfaceDescription", {"interface": "io.uidpool"}, {}),
         ]
-        return [dice.choice(kinds) for _ in range(BATCH - 2)]
+        calls = [dice.choice(kinds) for _ in range(BATCH)]
+        # Few leases are made and ended: with the ledger grows what SQLite keeps of it in memory.
+        if dice.randrange(10) == 0:
+            calls += [("Lease", {"pool": "next", "name": "x"}, {}),
+                      ("Release", {"pool": "next", "name": "x"}, {})]
+        return calls
 
     def batch(self, dice):
-        """On a connection of its own; one lease is made and ended."""
-        calls = self.calls(dice) + [("Lease", {"pool": "next", "name": "x"}, {}),
-                                    ("Release", {"pool": "next", "name": "x"}, {})]
+        """On a connection of its own."""
+        calls = self.calls(dice)
         with self.d.client() as client:
             client.socket.sendall(b"".join(encode(method, parameters, **flags)
                                            for method, parameters, flags in calls))
@@ -295,7 +299,7 @@ class Memory(DaemonCase):
               f"{' '.join(str(size >> 10) for size in sizes)}", flush=True)
         self.assertEqual(self.d.stop(), 0, self.d.said()[-2000:])
         if not SANITIZED:  # a sanitizer keeps what was freed
-            self.assertLess(sizes[-1] - sizes[3], 1 << 20, "it grew")
+            self.assertLess(sizes[-1] - sizes[3], 256 << 10, "it grew")
 
 
 def stranger(name, path, report, uid=STRANGER):

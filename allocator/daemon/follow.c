@@ -33,6 +33,8 @@
 #define LEDGER_AGAIN (5 * USEC_PER_SEC)
 /* In case nobody tells of a commit: no watch could be had. */
 #define LOOK_ALWAYS (60 * USEC_PER_SEC)
+/* Longer than anybody waits for the guard's answer. */
+#define QUESTION_PATIENCE (10 * USEC_PER_SEC)
 /* What a request for a lease may take: it may wait for another job on its uid. */
 #define LEASE_TIMEOUT (UIDPOOL_TIMEOUT_USUAL * USEC_PER_SEC)
 
@@ -46,6 +48,7 @@ struct follow {
     int64_t look_at, looked_at, look_took;
 
     bool scanning, connected; /* `incoming` is filled; `view` is true */
+    bool unreachable;         /* there is no store, as far as we know */
     struct follow_view view, incoming;
     size_t room; /* of incoming.domains */
     uint64_t connection, incoming_connection;
@@ -62,6 +65,8 @@ struct follow {
     struct follow_memory memory;
     struct follow_request *requests;
     struct revocation_guard guard;
+    struct follow_question *questions;
+    int64_t questions_since;
     char why[XENWATCH_TEXT_MAX + 1]; /* there is no connection */
     char status[XENWATCH_TEXT_MAX + 64];
 };
@@ -103,25 +108,70 @@ static void status_changed(struct follow *f)
  * The guard.
  */
 
-static int guard_ask(const struct uidpool_lease *lease, void *userdata)
+/* A question that waits until there is somebody who can be asked. */
+struct follow_question {
+    struct follow_question *next;
+    struct uidpool_lease lease;
+    int answer_fd;
+};
+
+static int ask_store(struct follow *f, const struct uidpool_lease *lease, int answer_fd)
 {
-    struct follow *f = userdata;
     struct xenwatch_message m = {.kind = XENWATCH_ASK,
                                  .connection = f->connection,
                                  .domid = lease->domid,
                                  .uid = UIDPOOL_NO_UID};
-    _cleanup_fd_ int ours = -1, its = -1;
     const char *uuid = "";
+
+    if (!follow_guard(&f->memory, lease, &uuid))
+        return -ENOTCONN;
+    (void)snprintf(m.uuid, sizeof(m.uuid), "%s", uuid);
+    return xenhelper_send(f->helper, &m, answer_fd);
+}
+
+static int keep_question(struct follow *f, const struct uidpool_lease *lease, int *answer_fd)
+{
+    struct follow_question *q = malloc(sizeof(*q));
+
+    if (!q)
+        return -ENOMEM;
+    if (!f->questions)
+        f->questions_since = clock_monotonic_usec();
+    *q = (struct follow_question){f->questions, *lease, take_fd(answer_fd)};
+    f->questions = q;
+    return 0;
+}
+
+/* Ask them all, or answer with silence: that it cannot be told. */
+static void end_questions(struct follow *f, bool ask)
+{
+    while (f->questions) {
+        struct follow_question *q = f->questions;
+
+        f->questions = q->next;
+        if (ask)
+            (void)ask_store(f, &q->lease, q->answer_fd);
+        close_fd(q->answer_fd);
+        free(q);
+    }
+}
+
+static int guard_ask(const struct uidpool_lease *lease, void *userdata)
+{
+    struct follow *f = userdata;
+    _cleanup_fd_ int ours = -1, its = -1;
     int fds[2], r;
 
-    if (!f->helper || !f->connected || !follow_guard(&f->memory, lease, &uuid))
-        return -ENOTCONN;
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     ours = fds[0];
     its = fds[1];
-    (void)snprintf(m.uuid, sizeof(m.uuid), "%s", uuid);
-    r = xenhelper_send(f->helper, &m, its);
+    if (f->connected && f->memory.marked)
+        r = ask_store(f, lease, its);
+    else if (f->unreachable)
+        r = -ENOTCONN;
+    else
+        r = keep_question(f, lease, &its); /* we have just begun */
     return r < 0 ? r : take_fd(&ours);
 }
 
@@ -167,6 +217,8 @@ static void view_clear(struct follow_view *v)
 static void lose_view(struct follow *f, const char *why)
 {
     f->scanning = f->connected = false;
+    f->unreachable = true;
+    end_questions(f, false);
     follow_memory_interrupted(&f->memory);
     (void)snprintf(f->why, sizeof(f->why), "%s", why);
     status_changed(f);
@@ -206,6 +258,7 @@ static void end_scan(struct follow *f)
     f->room = 0;
     f->connection = f->incoming_connection;
     f->connected = true;
+    f->unreachable = false;
     look_soon(f);
     if (news)
         status_changed(f);
@@ -574,6 +627,8 @@ static void plan(struct follow *f)
     if (plan.look_at)
         look_at(f, plan.look_at);
     follow_plan_clear(&plan);
+    if (f->memory.marked || clock_monotonic_usec() - f->questions_since > QUESTION_PATIENCE)
+        end_questions(f, f->memory.marked);
 }
 
 static const struct xenhelper_calls helper_calls = {on_began, on_said, on_ended};
@@ -695,6 +750,7 @@ void follow_free(struct follow *f)
     sd_event_source_disable_unref(f->timer);
     sd_event_source_disable_unref(f->commits);
     xenhelper_free(f->helper);
+    end_questions(f, false);
     while (f->requests)
         forget_request(f->requests);
     view_clear(&f->view);

@@ -32,8 +32,9 @@
 /* Microseconds after which the next step of these waits for nobody any more: a loop that always has
  * something better to do would never prove anything. */
 #define WORK_PATIENCE (20 * USEC_PER_MSEC)
-/* Microseconds that a scan waits for others who will want it too, at least. */
+/* Microseconds that a scan waits for others who will want it too, at least and at most. */
 #define SCAN_GATHER (5 * USEC_PER_MSEC)
+#define SCAN_GATHER_MOST (250 * USEC_PER_MSEC)
 /* Before the committer, so that helpers run while it waits for the disk. */
 #define MUSTER_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5)
 
@@ -144,6 +145,8 @@ static bool scan_waits(const struct revoker *r)
 {
     int64_t patience = r->scan_cost > SCAN_GATHER ? r->scan_cost : SCAN_GATHER;
 
+    if (patience > SCAN_GATHER_MOST)
+        patience = SCAN_GATHER_MOST;
     return volley_is_near(r) && clock_monotonic_usec() - r->scan_wanted < patience;
 }
 

@@ -278,11 +278,11 @@ struct uidpool_selector {
 
 /*
  * Release every lease that the selector (domid, name or uid) names: kill, prove, look for residue.
- * `timeout` is in seconds, for each from when it begins; up to 64 run at once. `each` (or NULL) is
- * told of each lease that is now quarantined or held. UIDPOOL_NOT_PROVEN if one of them could not
- * be proven in time: it stays in UIDPOOL_STATE_REVOKING, its survivors can be asked for, and the
- * call can be repeated. A lease already quarantined or held counts as released. UIDPOOL_NOT_FOUND
- * if there is none.
+ * `timeout` is in seconds, for each from when it begins; a hundred run at once, fewer where few
+ * descriptors may be open. `each` (or NULL) is told of each lease that is now quarantined or held.
+ * UIDPOOL_NOT_PROVEN if one of them could not be proven in time: it stays in
+ * UIDPOOL_STATE_REVOKING, its survivors can be asked for, and the call can be repeated. A lease
+ * already quarantined or held counts as released. UIDPOOL_NOT_FOUND if there is none.
  */
 enum uidpool_status uidpool_release(struct uidpool *u, const struct uidpool_selector *selector,
                                     uint32_t timeout,

@@ -32,6 +32,8 @@
 
 struct asker {
     struct asker *next;
+    bool asked;
+    int64_t timeout;
     outcome_fn done;
     void *userdata;
 };
@@ -262,11 +264,32 @@ static void tell_failure(const struct pursuit *p, const struct outcome *outcome,
                       outcome->problem->text, (unsigned)(p->pause / USEC_PER_SEC));
 }
 
+/* A try that the guard may have kept from its end is no answer to somebody who knows: they get one
+ * of their own, at once. Takes those out of `askers` that are to be told now. */
+static struct asker *take_answered(struct pursuit *p, struct asker *askers)
+{
+    struct asker *answered = NULL;
+
+    while (askers) {
+        struct asker *asker = askers;
+        struct asker **to = asker->asked ? &p->askers : &answered;
+
+        askers = asker->next;
+        if (asker->asked && p->timeout < asker->timeout)
+            p->timeout = asker->timeout;
+        asker->next = *to;
+        *to = asker;
+    }
+    return answered;
+}
+
 /* Nothing was begun, and who asked is told so: the lease is as it was, and theirs. */
 static bool is_untouched(const struct pursuit *p, const struct uidpool_lease *lease)
 {
     return p->asked && !lease_is_unproven(lease);
 }
+
+static int begin(struct pursuit *p, bool asked);
 
 static void on_done(const struct outcome *outcome, void *userdata)
 {
@@ -274,7 +297,7 @@ static void on_done(const struct outcome *outcome, void *userdata)
     struct revocations *r = p->revocations;
     struct asker *askers = take_ptr(p->askers);
     bool proven = outcome->problem->status == UIDPOOL_OK;
-    bool over = proven || is_untouched(p, outcome->lease);
+    bool over = proven || is_untouched(p, outcome->lease), guarded = !p->asked;
 
     if (proven)
         tell_success(outcome->lease);
@@ -285,6 +308,10 @@ static void on_done(const struct outcome *outcome, void *userdata)
     else {
         p->lease = *outcome->lease;
         put_off(p);
+        if (guarded)
+            askers = take_answered(p, askers);
+        if (p->askers && begin(p, true) < 0)
+            (void)sd_event_source_set_time(p->timer, 0);
     }
     (void)sd_event_source_set_enabled(r->pump, SD_EVENT_ON);
     /* From here on `p` is not ours: whoever is told may ask again. */
@@ -414,7 +441,13 @@ int revocations_add(struct revocations *r, const struct uidpool_lease *lease, bo
             pursuit_free(p);
         return -ENOMEM;
     }
-    *asker = (struct asker){.next = p->askers, .done = done, .userdata = userdata};
+    *asker = (struct asker){
+        .next = p->askers,
+        .asked = asked,
+        .timeout = timeout,
+        .done = done,
+        .userdata = userdata,
+    };
     p->askers = asker;
     say_changed(r);
     return 0;

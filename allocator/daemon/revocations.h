@@ -29,7 +29,8 @@ void revocations_set_guard(struct revocations *r, revocations_guard_fn guard, vo
 /*
  * Revoke it. `timeout` in microseconds for the first try, 0 for the usual; several may ask for one
  * lease, and each is told how the try ended that was under way or began then. `asked`: somebody who
- * knows asks for it now (a Release): no guard, and a waiting second try begins at once. `done` may
+ * knows asks for it now (a Release): no guard, and a waiting second try begins at once; if one with
+ * a guard is under way and fails, another one follows for him. `done` may
  * be NULL. 0 or -ENOMEM.
  */
 int revocations_add(struct revocations *r, const struct uidpool_lease *lease, bool asked,

@@ -53,8 +53,8 @@ static bool is_over(const struct connection *c)
         return true;
     if (c->call || output_waiting(&c->output) > 0)
         return false;
-    return c->closing || (c->eof && !frame_is_whole(c->frame)) ||
-           ((c->eof || c->gone) && c->server->draining);
+    /* Input is read only when no whole message waits: none does at its end. */
+    return c->closing || c->eof || (c->gone && c->server->draining);
 }
 
 static void lose_peer(struct connection *c)

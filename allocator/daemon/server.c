@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 
 /* Peers that are let in before others have their turn. */
-#define ACCEPTS_AT_ONCE 16
+#define ACCEPTS_AT_ONCE 32
 /* How long the door stays closed when not even a refusal is possible. */
 #define PAUSE_USEC (USEC_PER_SEC / 2)
 

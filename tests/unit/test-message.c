@@ -99,6 +99,8 @@ static void test_no_json(void **state)
     refused("{" CALL ",\"parameters\":{\"a\":99999999999999999999,\"b\":99999999999999999999.}}",
             "no JSON");
     refused("{" CALL ",\"parameters\":{\"a\":099999999999999999999}}", "no JSON");
+    refused("{" CALL ",\"parameters\":{\"a\":99999999999999999999,\"b\":099999999999999999999}}",
+            "no JSON");
     refused("{" CALL ",\"parameters\":{\"a\":\"\xff\xfe\"}}", "no JSON");
     refused("{" CALL ",\"parameters\":{\"a\":\"\xc0\x80\"}}", "no JSON");
     refused("{" CALL ",\"parameters\":{\"a\":\"\\ud800\"}}", "no JSON");

@@ -589,6 +589,52 @@ static void test_say_and_go(void **state)
     scene_end(&scene);
 }
 
+/* The same, when it goes while the first is being worked on. */
+static void test_go_while_worked_on(void **state)
+{
+    struct scene scene = scene_of(&server_limits_default);
+    int fd = connected(&scene);
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        say_call(&scene, fd, "toy.Keep", ",\"oneway\":true");
+    run_until(&scene, toy.n_kept == 1);
+    close(fd);
+    for (unsigned i = 0; i < 3; i++) {
+        run_until(&scene, toy.n_kept == 1);
+        settle(&scene);
+        assert_int_equal(toy.begun, i + 1);
+        release(toy.kept[0]);
+    }
+    run_until(&scene, server_connections(scene.server) == 0);
+    scene_end(&scene);
+}
+
+/* An answer that cannot be written, as without memory: a peer that waits for it has to know. */
+static void test_no_answer(void **state)
+{
+    struct scene scene = scene_of(&server_limits_default);
+    json_t *snake = json_object();
+    int fd = connected(&scene);
+    struct call *call;
+
+    (void)state;
+    say_call(&scene, fd, "toy.Keep", "");
+    run_until(&scene, toy.n_kept == 1);
+    settle(&scene);
+    assert_int_equal(json_object_set_new(snake, "tail", json_object()), 0);
+    assert_int_equal(json_object_set(json_object_get(snake, "tail"), "head", snake), 0);
+    call = toy.kept[0];
+    forget(call);
+    call_reply(call, json_incref(snake));
+    assert_null(hear(&scene, fd));
+    assert_int_equal(server_connections(scene.server), 0);
+    json_object_clear(json_object_get(snake, "tail"));
+    json_decref(snake);
+    close(fd);
+    scene_end(&scene);
+}
+
 /* Half closed: it says no more, but hears all answers. */
 static void test_half_closed(void **state)
 {
@@ -1288,6 +1334,8 @@ int main(void)
         cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_oneway),
         cmocka_unit_test(test_say_and_go),
+        cmocka_unit_test(test_go_while_worked_on),
+        cmocka_unit_test(test_no_answer),
         cmocka_unit_test(test_half_closed),
         cmocka_unit_test(test_gone_while_worked_on),
         cmocka_unit_test(test_freed_while_worked_on),

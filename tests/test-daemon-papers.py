@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Manuals, completions and the example of uidpoold keep up with the program. UPDATE=1 writes the
 interface's text into io.uidpool(7)."""
+import math
 import os
 import re
 import shutil
@@ -91,6 +92,24 @@ class Manuals(unittest.TestCase):
             self.assertEqual(set(re.findall(r"\b[a-z]+\b", heads[0])), set(known), name)
         for name in re.findall(r"^error (\w+)", interface(), re.M):
             self.assertRegex(manual, rf"(?m)^\.It Li io\.uidpool\.{name}\b", name)
+
+
+    def test_limits_are_the_server_s(self):
+        manual = read(INTERFACE_MANUAL)
+        limits = re.search(r"server_limits_default = \{(.*?)\};", read(os.path.join(ROOM, "server.c")),
+                           re.S)[1]
+        limits = dict(re.findall(r"\.(\w+) = ([0-9 *]+),", limits))
+        depth = re.search(r"DECODE_DEPTH_MAX (\d+)", read(os.path.join(ROOM, "decode.h")))[1]
+        for number, rest in ((limits["connections"], "connections\nin all"),
+                             (limits["connections_each"], "connections\nof one uid"),
+                             (limits["calls_each"], "calls\nof one uid"),
+                             (limits["message"], "bytes\na message"),
+                             (limits["output"], "bytes\nof answers"),
+                             (limits["receive_sec"], "seconds\nuntil a message"),
+                             (limits["send_sec"], "seconds\nuntil a peer"),
+                             (depth, "levels\nof objects")):
+            number = math.prod(int(factor) for factor in number.split("*"))
+            self.assertIn(f"\n.It {number} {rest}", manual)
 
 
 class Completions(unittest.TestCase):

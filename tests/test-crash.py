@@ -31,7 +31,8 @@ SAMPLE = 24
 ERRORS = {"pwrite64": ("ENOSPC", "EIO"), "fdatasync": ("EIO",), "ftruncate": ("EIO",),
           "clone": ("EAGAIN",), "kill": ("EPERM",), "setresuid": ("EAGAIN",),
           "setgroups": ("EPERM",), "pipe2": ("EMFILE",), "pidfd_open": ("EMFILE",),
-          "write": ("ENOSPC",)}
+          "write": ("ENOSPC",), "epoll_create1": ("EMFILE",), "epoll_ctl": ("ENOMEM",),
+          "sendmsg": ("ENOBUFS",)}
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 UUID = "11111111-2222-3333-4444-555555555555"

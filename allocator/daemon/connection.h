@@ -33,6 +33,8 @@ struct server {
     struct call *calls; /* being worked on, of peers that have gone too */
     int spare;          /* a descriptor to refuse somebody with when there are no more */
     bool draining;
+    unsigned refused; /* connections, that the administrator was not told of */
+    int64_t told;     /* when he was told last, or 0 */
 };
 
 struct connection {

@@ -7,6 +7,7 @@
 #include "allocator/daemon/server.h"
 
 #include "allocator/daemon/connection.h"
+#include "allocator/daemon/journal.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 
@@ -22,6 +23,9 @@
 #define ACCEPTS_AT_ONCE 32
 /* How long the door stays closed when not even a refusal is possible. */
 #define PAUSE_USEC (USEC_PER_SEC / 2)
+
+/* Between two lines in the journal about refusals. */
+#define TELLING_USEC (60 * USEC_PER_SEC)
 
 struct listener {
     struct server *server;
@@ -164,6 +168,20 @@ void server_free(struct server *s)
 static void refuse(struct server *s, int fd, bool wait, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Not more often than that, so that a crowd does not fill the journal. */
+static void tell_administrator(struct server *s, const char *why)
+{
+    int64_t now = clock_monotonic_usec();
+
+    s->refused++;
+    if (s->told && now - s->told < TELLING_USEC)
+        return;
+    journal_say(LOG_WARNING, "%u connection%s refused: %s", s->refused,
+                s->refused == 1 ? " was" : "s were", why);
+    s->refused = 0;
+    s->told = now;
+}
+
 /* Takes the descriptor. */
 static void refuse(struct server *s, int fd, bool wait, const char *format, ...)
 {
@@ -175,6 +193,7 @@ static void refuse(struct server *s, int fd, bool wait, const char *format, ...)
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
+    tell_administrator(s, text);
     message = refusal_text(SERVER_TOO_MANY, text, &size);
     if (message)
         refusals_tell(&s->refusals, fd, message, size, wait);

@@ -33,7 +33,7 @@ static void leave(struct turn_line *line, struct turn *turn)
 
 static struct turn_user *user_of(struct turn *turn)
 {
-    return (struct turn_user *)((char *)turn - offsetof(struct turn_user, turn));
+    return (struct turn_user *)(void *)((char *)turn - offsetof(struct turn_user, turn));
 }
 
 void turns_add(struct turns *t, struct turn_user *user, struct turn *turn)

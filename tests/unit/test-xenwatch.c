@@ -41,7 +41,7 @@ static void there_and_back(void **state)
         "again",
         "mark 3 1-2 3",
         "kill-uid 5 - 1234",
-        "kill-uid 5 " UUID " 1234",
+        ("kill-uid 5 " UUID " 1234"),
         "ask 1 5 -",
         "ask 9223372036854775807 5 " UUID,
     };

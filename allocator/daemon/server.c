@@ -56,7 +56,8 @@ static int on_turn(sd_event_source *source, void *userdata)
     struct turn *turn = turns_take(&s->turns);
 
     if (turn)
-        connection_work((struct connection *)((char *)turn - offsetof(struct connection, turn)));
+        connection_work(
+            (struct connection *)(void *)((char *)turn - offsetof(struct connection, turn)));
     if (turns_is_empty(&s->turns))
         return 0;
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);

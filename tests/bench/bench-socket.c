@@ -7,6 +7,7 @@
  *
  * Kills by uid, so it refuses to run unless it is pid 1 of a PID namespace.
  */
+#include "allocator/engine.h"
 #include "allocator/machine.h"
 #include "common/cleanup.h"
 #include "tests/bench/bench.h"
@@ -17,6 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -292,9 +294,34 @@ static int64_t release_over_socket(struct bench *b, unsigned n)
     return took;
 }
 
+/* What a hundred victims need to die, killed by pid, which proves nothing. */
+static int64_t kill_victims(void)
+{
+    int fds[MANY];
+    int64_t begin;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        fds[i] = pidfd_open(bench_start_victim(BENCH_UID_FIRST + 1 + i), 0);
+        if (fds[i] < 0)
+            bench_fail("pidfd_open: %s", strerror(errno));
+    }
+    begin = bench_now();
+    for (unsigned i = 0; i < MANY; i++)
+        if (pidfd_send_signal(fds[i], SIGKILL, NULL, 0) < 0)
+            bench_fail("cannot kill a victim: %s", strerror(errno));
+    for (unsigned i = 0; i < MANY; i++) {
+        struct pollfd p = {.fd = fds[i], .events = POLLIN};
+
+        if (poll(&p, 1, -1) < 0)
+            bench_fail("poll: %s", strerror(errno));
+        (void)close(fds[i]);
+    }
+    return bench_now() - begin;
+}
+
 static void measure_release(struct bench *b)
 {
-    struct samples library = {0}, own = {0}, many = {0};
+    struct samples library = {0}, own = {0}, many = {0}, deaths = {0};
 
     for (unsigned i = 0; i < RELEASE_ROUNDS; i++) {
         if (i % 2)
@@ -302,14 +329,18 @@ static void measure_release(struct bench *b)
         samples_add(&library, release_in_library(b));
         if (!(i % 2))
             samples_add(&own, release_over_socket(b, 1));
-        if (i % 5 == 0)
-            samples_add(&many, release_over_socket(b, MANY));
+        if (i % 5 > 0)
+            continue;
+        samples_add(&deaths, kill_victims());
+        samples_add(&many, release_over_socket(b, MANY));
     }
     bench_row_samples("a release: in the library, over the socket", &library, &own, "-");
     bench_row_samples("releases over the socket: 1, and 100 at once", &own, &many, "3");
+    bench_row_samples("    100 victims killed by pid, and 100 releases", &deaths, &many, "-");
     samples_clear(&library);
     samples_clear(&own);
     samples_clear(&many);
+    samples_clear(&deaths);
 }
 
 int main(void)

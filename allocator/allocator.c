@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the allocator's operations share: the loop and what works on it, lists of leases, words for
- * people. Touches nothing outside of them. */
+/* Small things that the allocator's operations share: lists of leases, survivors, words for people.
+ * Touches nothing outside of them. */
 #include "allocator/allocator.h"
 
-#include "allocator/committer.h"
-#include "allocator/granter.h"
-#include "allocator/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 
@@ -13,39 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-int allocator_attach(struct allocator *a, sd_event *event)
-{
-    int r = 0;
-
-    if (a->event)
-        return 0;
-    if (event)
-        a->event = sd_event_ref(event);
-    else
-        r = sd_event_new(&a->event);
-    if (r >= 0)
-        r = committer_new(a->ledger, a->event, &a->committer);
-    if (r >= 0)
-        r = revoker_new(a, a->event, &a->revoker);
-    if (r >= 0)
-        r = granter_new(a, a->event, &a->granter);
-    if (r < 0)
-        allocator_detach(a);
-    return r < 0 ? r : 0;
-}
-
-/* The revoker's jobs are perhaps those of the granter's, which wait for them. */
-void allocator_detach(struct allocator *a)
-{
-    revoker_free(a->revoker);
-    a->revoker = NULL;
-    granter_free(a->granter);
-    a->granter = NULL;
-    committer_free(a->committer);
-    a->committer = NULL;
-    a->event = sd_event_unref(a->event);
-}
 
 void allocator_progress(struct allocator *a, const char *format, ...)
 {
@@ -60,6 +24,21 @@ void allocator_progress(struct allocator *a, const char *format, ...)
     (void)vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
     a->progress(text, a->progress_userdata);
+}
+
+void outcome_keep_survivors(const struct outcome *outcome, struct uidpool_survivor **items,
+                            size_t *n)
+{
+    struct uidpool_survivor *all;
+
+    if (outcome->n_survivors == 0)
+        return;
+    all = reallocarray(*items, *n + outcome->n_survivors, sizeof(*all));
+    if (!all)
+        return;
+    memcpy(all + *n, outcome->survivors, outcome->n_survivors * sizeof(*all));
+    *items = all;
+    *n += outcome->n_survivors;
 }
 
 const char *lease_owner(const struct uidpool_lease *lease, char *buf, size_t size)

@@ -18,7 +18,7 @@ struct revoker;
 struct allocator {
     struct ledger *ledger;
     struct census *census;
-    /* The loop, and what works on it: none until allocator_attach(). */
+    /* The loop, and what works on it: none until allocator_attach() (engine.h). */
     sd_event *event;
     struct committer *committer;
     struct revoker *revoker;
@@ -31,15 +31,6 @@ struct allocator {
     size_t n_survivors;
 };
 
-/*
- * Make the committer, the revoker and the granter, on the loop of whoever has one, or with NULL on
- * a private one, which stays as long as the allocator. The ledger must be open for writing, and
- * open until allocator_detach(). Does nothing when it was done before. 0 or a negative errno.
- */
-int allocator_attach(struct allocator *a, sd_event *event);
-/* Drop the jobs that are not done, and all that was made. Before the ledger is closed. */
-void allocator_detach(struct allocator *a);
-
 /* What a lease's or a revocation's job came to. All of it belongs to the job and is gone when the
  * function returns; `problem->status` says whether it is done, `lease` is what it is about. */
 struct outcome {
@@ -49,6 +40,11 @@ struct outcome {
     size_t n_survivors;
 };
 typedef void (*outcome_fn)(const struct outcome *outcome, void *userdata);
+
+/* Append its survivors to an array of the heap. Without memory some are missing: the problem still
+ * names the first few. */
+void outcome_keep_survivors(const struct outcome *outcome, struct uidpool_survivor **items,
+                            size_t *n);
 
 /* Say it, at most once a second. */
 void allocator_progress(struct allocator *a, const char *format, ...)
@@ -86,14 +82,6 @@ bool lease_is_rested(const struct uidpool_lease *lease);
 /* End every rested lease of the pool (or, with NULL, of all) in one transaction. */
 enum uidpool_status allocator_free_rested(struct allocator *a, const char *pool, size_t *ret_freed,
                                           struct problem *p);
-
-/*
- * allocator/lease.c. The request's shape has been checked: exactly one of domid and name, a valid
- * name, uuid in lower case or NULL. See uidpool_lease().
- */
-enum uidpool_status allocator_lease(struct allocator *a,
-                                    const struct uidpool_lease_request *request, uint32_t timeout,
-                                    struct uidpool_lease *ret, struct problem *p);
 
 /* allocator/recover.c. See uidpool_release(), uidpool_recover(), uidpool_clear(). */
 enum uidpool_status allocator_release(struct allocator *a, const struct uidpool_selector *selector,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The life of a lease's job between its steps: turns, events, claims, and how it ends; and
- * allocator_lease(), one job on a private loop. Touches the event loop and the claims; what may be
- * leased is lease.c's to say.
+ * The life of a lease's job between its steps: turns, events, claims, and how it ends. Touches the
+ * event loop and the claims; what may be leased is lease.c's to say.
  */
 #include "allocator/granter.h"
 
@@ -209,25 +208,9 @@ static int on_work(sd_event_source *source, void *userdata)
  * Begin and end.
  */
 
-/* Without memory the message still names the first few. */
-static void append_survivors(struct uidpool_survivor **items, size_t *n,
-                             const struct outcome *outcome)
-{
-    struct uidpool_survivor *all;
-
-    if (outcome->n_survivors == 0)
-        return;
-    all = reallocarray(*items, *n + outcome->n_survivors, sizeof(*all));
-    if (!all)
-        return;
-    memcpy(all + *n, outcome->survivors, outcome->n_survivors * sizeof(*all));
-    *items = all;
-    *n += outcome->n_survivors;
-}
-
 void grant_keep_survivors(struct grant *g, const struct outcome *outcome)
 {
-    append_survivors(&g->survivors, &g->n_survivors, outcome);
+    outcome_keep_survivors(outcome, &g->survivors, &g->n_survivors);
 }
 
 static void grant_free(struct grant *g)
@@ -373,49 +356,4 @@ int granter_add(struct granter *granter, const struct grant_request *request, ou
 size_t granter_pending(const struct granter *granter)
 {
     return granter->n_jobs;
-}
-
-/*
- * One on a private loop.
- */
-
-struct single {
-    struct allocator *allocator;
-    bool done;
-    struct uidpool_lease lease;
-    struct problem problem;
-};
-
-static void on_single(const struct outcome *outcome, void *userdata)
-{
-    struct single *s = userdata;
-
-    s->done = true;
-    s->lease = *outcome->lease;
-    s->problem = *outcome->problem;
-    append_survivors(&s->allocator->survivors, &s->allocator->n_survivors, outcome);
-}
-
-enum uidpool_status allocator_lease(struct allocator *a,
-                                    const struct uidpool_lease_request *request, uint32_t timeout,
-                                    struct uidpool_lease *ret, struct problem *p)
-{
-    struct grant_request wish = {.lease = *request, .timeout = (int64_t)timeout * USEC_PER_SEC};
-    struct single s = {.allocator = a};
-    int r = allocator_attach(a, NULL);
-
-    if (r >= 0)
-        r = granter_add(a->granter, &wish, on_single, &s);
-    while (r >= 0 && !s.done)
-        r = sd_event_run(a->event, UINT64_MAX);
-    if (r < 0) {
-        /* The job must not outlive `s`. */
-        allocator_detach(a);
-        return problem_errno(p, r, "the event loop failed; nothing was leased");
-    }
-    if (s.problem.status == UIDPOOL_OK)
-        *ret = s.lease;
-    else if (p)
-        *p = s.problem;
-    return s.problem.status;
 }

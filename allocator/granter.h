@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The door to leases on an event loop: each request is an asynchronous job, and allocator_lease()
- * runs the same job on a private loop until it is done.
+ * The door to leases on an event loop: each request is an asynchronous job. engine.h runs the same
+ * job on a private loop until it is done.
  *
  *   look: has the owner one? > what is in the way and unproven is revoked > a candidate, claimed >
  *   the census says EMPTY > one write, shared with whoever is ready too (committer.h) > done

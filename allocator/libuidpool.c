@@ -5,6 +5,7 @@
 
 #include "allocator/allocator.h"
 #include "allocator/census.h"
+#include "allocator/engine.h"
 #include "allocator/places.h"
 #include "allocator/request.h"
 #include "build_config.h"

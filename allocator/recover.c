@@ -2,8 +2,8 @@
 /* Release, recovery and clearing: which leases to bring to where the proof says. The bringing is
  * allocator/revoke.c's. */
 #include "allocator/allocator.h"
+#include "allocator/engine.h"
 #include "allocator/machine.h"
-#include "allocator/revoker.h"
 #include "common/cleanup.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The door to revocations: add them to an event loop, or run them on a private one. What each does
- * is told in allocator/revocation.h. Jobs in flight share their scans.
+ * The door to revocations on an event loop; engine.h runs them on a private one. What each does is
+ * told in allocator/revocation.h. Jobs in flight share their scans.
  */
 #ifndef ALLOCATOR_REVOKER_H
 #define ALLOCATOR_REVOKER_H
@@ -33,13 +33,5 @@ void revoker_forget(struct revoker *r, const void *userdata);
 
 /* Jobs that are not done yet. */
 size_t revoker_pending(const struct revoker *r);
-
-/* Run jobs for these leases on the allocator's private loop until all are done. `timeout` in
- * seconds for each. Returns the worst status, its problem in `p`; survivors are added to the
- * allocator's. Never called where the loop is somebody else's (allocator_attach()). */
-enum uidpool_status revoke_all(struct allocator *a, enum revocation_kind kind,
-                               const struct uidpool_lease *leases, size_t n, uint32_t timeout,
-                               bool (*each)(const struct uidpool_lease *, void *), void *userdata,
-                               struct problem *p);
 
 #endif

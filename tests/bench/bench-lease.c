@@ -5,6 +5,7 @@
  * The lease is ended after each round, out of the measured time, so that as many live as were said.
  */
 #include "allocator/census.h"
+#include "allocator/engine.h"
 #include "allocator/machine.h"
 #include "tests/bench/bench.h"
 

@@ -10,6 +10,7 @@
  * /tmp and its like a known number of files to look through.
  */
 #include "allocator/census.h"
+#include "allocator/engine.h"
 #include "allocator/reaper.h"
 #include "allocator/revoker.h"
 #include "allocator/scan.h"

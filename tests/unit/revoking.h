@@ -6,6 +6,7 @@
 
 #include "allocator/census.h"
 #include "allocator/committer.h"
+#include "allocator/engine.h"
 #include "allocator/machine.h"
 #include "allocator/revoker.h"
 #include "tests/unit/processes.h"

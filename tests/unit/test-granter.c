@@ -5,6 +5,7 @@
  */
 #include "allocator/census.h"
 #include "allocator/committer.h"
+#include "allocator/engine.h"
 #include "allocator/grant.h"
 #include "allocator/granter.h"
 #include "allocator/machine.h"
@@ -525,6 +526,59 @@ static void test_a_claim_is_waited_for_or_passed_by(void **state)
     close(found_fd);
 }
 
+/* The one that was started first, of those that are called so. */
+static pid_t find_helper(void)
+{
+    for (pid_t pid = 2; pid < INT16_MAX; pid++) {
+        char path[64], name[32] = "";
+        _cleanup_fd_ int fd = -1;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && read(fd, name, sizeof(name) - 1) > 0 &&
+            strcmp(name, "uidpool-census\n") == 0)
+            return pid;
+    }
+    fail_msg("there is no helper");
+    return 0;
+}
+
+/* Whoever waits for one of the claims that there may be is not refused for that. */
+static void test_no_room_is_no_conflict(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 8);
+    struct want *w = calloc(GRANT_CLAIMS_MAX, sizeof(*w)), first = wish(f, "domid", 0),
+                waits = wish(f, "domid", 1);
+    int64_t end_of_time = clock_monotonic_usec() + 2200 * USEC_PER_MSEC;
+    int fd = claim(f, base + 1);
+    pid_t helper;
+
+    assert_non_null(w);
+    run_one(&first);
+    helper = find_helper();
+    assert_int_equal(kill(helper, SIGSTOP), 0);
+    waits.request.timeout = 2 * USEC_PER_SEC;
+    add(&waits);
+    turn(f);
+    for (unsigned i = 0; i < GRANT_CLAIMS_MAX; i++) {
+        w[i] = wish(f, "next", i);
+        add(&w[i]);
+    }
+    while (f->a.granter->n_claims < GRANT_CLAIMS_MAX)
+        turn(f);
+    close(fd);
+    while (clock_monotonic_usec() < end_of_time)
+        assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
+    assert_int_equal(waits.told, 0);
+    assert_int_equal(kill(helper, SIGCONT), 0);
+    run(f);
+    assert_got(&waits, base + 1);
+    for (unsigned i = 0; i < GRANT_CLAIMS_MAX; i++)
+        assert_got(&w[i], f->base + i);
+    free(w);
+}
+
 /* The only one that is free may come back; then the pool is not exhausted. */
 static void test_what_is_in_hands_may_be_free_in_a_moment(void **state)
 {
@@ -863,6 +917,7 @@ int main(int argc, char *argv[])
         TEST(test_what_is_unproven_in_the_place),
         TEST(test_what_cannot_be_revoked),
         TEST(test_a_claim_is_waited_for_or_passed_by),
+        TEST(test_no_room_is_no_conflict),
         TEST(test_what_is_in_hands_may_be_free_in_a_moment),
         TEST(test_a_stranger_in_a_fixed_place),
         TEST(test_strangers_in_a_block),

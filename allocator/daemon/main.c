@@ -20,6 +20,7 @@
 #include "allocator/daemon/status.h"
 #include "allocator/daemon/unusable.h"
 #include "allocator/daemon/userdb.h"
+#include "allocator/engine.h"
 #include "allocator/places.h"
 #include "common/cleanup.h"
 #include "common/clock.h"

@@ -7,6 +7,7 @@ SEED: the same choices again.
 """
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -31,6 +32,36 @@ def new_uuid():
     return str(uuid.uuid4())
 
 
+class Apart(Daemon):
+    """uidpoold in a PID namespace of its own."""
+
+    def command(self, *options):
+        return ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--",
+                *super().command(*options)]
+
+    def start(self, **options):
+        ready, write = os.pipe()
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.command(f"--ready=fd:{write}"), stdout=log,
+                                            stdin=subprocess.DEVNULL, stderr=log,
+                                            pass_fds=[write], **options)
+        os.close(write)
+        with os.fdopen(ready, "rb") as file:
+            # Not to the end of the file: unshare has it open too.
+            if not select.select([file], [], [], support.LIMIT)[0] or file.read(1) != b"\n":
+                raise AssertionError(f"not ready: {self.said()[-2000:]}")
+        return self
+
+    def process_inside(self, uid):
+        """A device model that it can see and kill."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children",
+                  encoding="ascii") as file:
+            daemon = file.read().split()[0]
+        return subprocess.Popen(["nsenter", f"--target={daemon}", "--pid", f"--setuid={uid}",
+                                 f"--setgid={uid}", "--", "sleep", "1000"],
+                                stdin=subprocess.DEVNULL)
+
+
 class Following:
     """The tests, for one kind of store."""
     flavour = None
@@ -46,7 +77,14 @@ class Following:
                         f"--policy={policy}", "--quarantine=0", "--follow")
         self.store = xenstore.Store(self.flavour, os.path.join(self.dir, "x"))
         self.d = Daemon(self.u, self.dir, f"--xenstore={self.store.socket}")
-        self.addCleanup(self.d.kill)
+        self.addCleanup(self.end_daemon)
+
+    def end_daemon(self):
+        self.d.kill()
+        if os.path.exists(self.d.log):
+            said = self.d.said()
+            for text in ("Sanitizer", "runtime error", "what it never says"):
+                self.assertNotIn(text, said)
 
     def begin(self):
         self.store.start()
@@ -146,14 +184,13 @@ class Following:
             self.wait_gone(domid)
             self.assertEqual(process.wait(timeout=support.LIMIT), -signal.SIGKILL)
 
-    def test_the_next_owner_comes_in_the_middle_of_a_revocation(self):
-        """Second tries ask the store, and the daemon's next life does."""
+    def test_the_next_owner_of_one_that_died_unseen(self):
         self.begin()
-        first, stuck = self.domain(5, run=True)
+        first, process = self.domain(5, run=True)
         self.d.kill()
         self.store.kill(5)
-        stuck.kill()
-        stuck.wait()
+        process.kill()
+        process.wait()
         self.store.create(5, new_uuid())
         process = self.process(5)
         self.d.start()
@@ -163,6 +200,32 @@ class Following:
         self.store.kill(5)
         self.wait_gone(5)
         self.assertEqual(process.wait(timeout=support.LIMIT), -signal.SIGKILL)
+
+    def test_a_second_try_asks_the_store(self):
+        """The daemon is in a PID namespace of its own: it cannot kill what is out here, and the
+        census sees it all the same."""
+        self.d = Apart(self.u, self.dir, f"--xenstore={self.store.socket}")
+        self.begin()
+        _, outside = self.domain(5, run=True)
+        self.store.kill(5)
+        poll(lambda: self.leases()[5]["state"] == "revoking", "a revocation")
+        # Its domid gets another owner, whom the daemon could kill, in this life and in the next.
+        self.store.create(5, new_uuid())
+        for life in range(2):
+            poll(lambda life=life: self.d.said().count("has another owner by now") > life,
+                 "a word about the next owner")
+            if life == 0:
+                outside.kill()
+                outside.wait()
+                self.d.kill()
+                self.d.start()
+                inside = self.d.process_inside(BASE + 5)
+                self.processes.append(inside)
+        self.turn()
+        self.assertIsNone(inside.poll())
+        self.store.kill(5)
+        self.wait_gone(5)
+        self.assertNotEqual(inside.wait(timeout=support.LIMIT), 0)
 
     def test_500_domains_die_together(self):
         self.begin()

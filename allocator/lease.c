@@ -501,10 +501,15 @@ void grant_next_candidate(struct grant *g)
 void grant_begin(struct grant *g)
 {
     const struct uidpool_lease_request *request = &g->request.lease;
-    enum uidpool_status status = find_pool(g);
+    enum uidpool_status status;
 
+    if (g->granter->n_claims == GRANT_CLAIMS_MAX) {
+        grant_soon(g, grant_begin);
+        return;
+    }
     g->queued = g->in_hands = false;
     g->lease = (struct uidpool_lease){0};
+    status = find_pool(g);
     if (status == UIDPOOL_OK && grant_is_behind(g)) {
         wait_behind(g);
         return;

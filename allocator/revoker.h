@@ -22,7 +22,8 @@ static inline void revoker_freep(struct revoker **r)
 }
 
 /* Add a job; `done` is called once, from the loop. It has `timeout` microseconds from when it
- * begins, which may be later: a hundred run at once. `guard` (or NULL) must outlive the job. 0 or
+ * begins, which may be later: a hundred run at once, fewer where few descriptors may be open.
+ * `guard` (or NULL) must outlive the job. 0 or
  * -ENOMEM. */
 int revoker_add(struct revoker *r, enum revocation_kind kind, const struct uidpool_lease *lease,
                 int64_t timeout, const struct revocation_guard *guard, outcome_fn done,

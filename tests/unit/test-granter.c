@@ -5,6 +5,7 @@
  */
 #include "allocator/census.h"
 #include "allocator/committer.h"
+#include "allocator/engine.h"
 #include "allocator/grant.h"
 #include "allocator/granter.h"
 #include "allocator/machine.h"

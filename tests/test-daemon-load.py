@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""uidpoold under load: 64 toolstacks while it is killed again and again, a hundred thousand calls,
-and peers that mean harm beside one that does not.
+"""uidpoold under load: 64 toolstacks, some by the command, while it is killed again and again; a
+hundred thousand calls; and peers that mean harm beside one that does not.
 
 LEASES, KILLS, CALLS: how much of it, LEASES=10000 for the full size; SEED: the same choices again.
 """
@@ -23,6 +23,7 @@ from daemon import Daemon, encode
 from support import LedgerCase
 
 CLIENTS = 64
+COMMANDS = 4  # of them use the command beside the daemon
 LEASES = int(os.environ.get("LEASES", "4000"))
 KILLS = int(os.environ.get("KILLS", "10"))
 CALLS = int(os.environ.get("CALLS", "100000"))
@@ -150,6 +151,30 @@ class Toolstack:
         self.close()
 
 
+class CommandStack(Toolstack):
+    """One that uses the command, on the same ledger."""
+
+    VERBS = {"Lease": "lease", "Release": "release", "Describe": "list"}
+
+    async def call(self, method, **parameters):
+        command = self.load.case.u.command("--json", self.VERBS[method],
+                                           *(f"--{key}={value}"
+                                             for key, value in parameters.items()))
+        process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL,
+                                                       stdout=subprocess.PIPE,
+                                                       stderr=subprocess.PIPE)
+        async with asyncio.timeout(2 * support.LIMIT):
+            out, err = await process.communicate()
+        if process.returncode:
+            return {"error": f"exit {process.returncode}: {err.decode()}"}, False
+        answer = json.loads(out)
+        if method == "Lease":
+            answer = {"lease": answer}
+        if method == "Describe":
+            answer = {"lease": answer["leases"][0] if answer["leases"] else None}
+        return {"parameters": answer}, False
+
+
 class Load:
     """All of them, what they were told, and who kills the daemon meanwhile."""
 
@@ -215,8 +240,9 @@ class Load:
 
     async def run(self):
         killer = asyncio.ensure_future(self.killer())
-        toolstacks = [asyncio.ensure_future(Toolstack(number, self).work())
-                      for number in range(CLIENTS)]
+        kinds = [CommandStack] * COMMANDS + [Toolstack] * (CLIENTS - COMMANDS)
+        toolstacks = [asyncio.ensure_future(kind(number, self).work())
+                      for number, kind in enumerate(kinds)]
         # The first that fails is what there is to see.
         for finished in asyncio.as_completed([killer, asyncio.gather(*toolstacks)]):
             await finished

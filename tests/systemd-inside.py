@@ -312,9 +312,9 @@ class Life(Case):
     def test_watchdog(self):
         """Stopped, which no signal but one ends: the init sees that it says nothing."""
         first = lease("plain", 3)
-        self.configure("[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n")
+        self.configure("[Service]\nWatchdogSec=4s\nTimeoutAbortSec=1s\n")
         pid, restarts = show("MainPID"), int(show("NRestarts"))
-        time_alive = 5  # seconds: content as long as it runs
+        time_alive = 6  # seconds: content as long as it runs
         began = time.monotonic()
         while time.monotonic() - began < time_alive:
             self.assertEqual(show("MainPID"), pid)
@@ -389,7 +389,17 @@ class Kill(Case):
         given = lease("plain", 6)
         uid = given["uid"]
         tenant = self.tenant(uid)
-        released = release("plain", 6)
+        # Only effectively the uid: beyond the reaper's reach, and killed by the daemon itself.
+        code = f"import os, signal; os.setgroups([]); os.setresuid(65534, {uid}, 65534); " \
+            "print('ready', flush=True); signal.pause()"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                              text=True) as stranger:
+            self.assertEqual(stranger.stdout.readline(), "ready\n")
+            try:
+                released = release("plain", 6)
+                self.assertEqual(stranger.wait(LIMIT), -signal.SIGKILL)
+            finally:
+                stranger.kill()
         self.assertIn(released["state"], ("quarantined", "free"))
         self.assertEqual(tasks_of(uid), [])
         self.assertEqual(tenant.wait(LIMIT), -signal.SIGKILL)
@@ -410,7 +420,13 @@ class Kill(Case):
         uid = lease("plain", 7)["uid"]
         self.tenant(uid, "mess")
         self.assertEqual(os.listdir("/dev/mqueue"), [f"tenant-{uid}"])
+        somebody = "/dev/shm/somebody"
+        os.mkdir(somebody, 0o700)
+        self.addCleanup(os.rmdir, somebody)
+        os.chown(somebody, 65534, 65534)
+        os.utime(somebody, (1, 2))
         released = release("plain", 7)
+        self.assertEqual(os.stat(somebody).st_atime, 1, "what is looked at must still look unused")
         self.assertEqual(released["state"], "held")
         self.check_ipc(uid)
         for place in ("/tmp", "/var/tmp", "/dev/shm"):

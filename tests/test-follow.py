@@ -8,10 +8,13 @@ SEED: the same choices again.
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import unittest
 import uuid
 
 import support
@@ -477,6 +480,116 @@ class Following:
         self.store.kill(5)
         self.turn()
         self.assertNotEqual(self.domain(5), its)
+
+
+class Watching:
+    """The helper by itself."""
+    flavour = None
+
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="uidpool-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        self.log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
+        self.addCleanup(self.check_log)
+        self.store = xenstore.Store(self.flavour, os.path.join(folder, "x")).start()
+        self.addCleanup(self.store.stop)
+        self.watch = xenstore.Watch(self.store.socket, log=self.log)
+        self.addCleanup(self.watch.end)
+
+    def check_log(self):
+        self.log.seek(0)
+        said = self.log.read()
+        self.log.close()
+        for text in ("Sanitizer", "runtime error"):
+            self.assertNotIn(text, said)
+
+    def until(self, line):
+        self.watch.until(lambda lines: line in lines, repr(line))
+
+    def test_what_it_sees(self):
+        self.assertEqual(self.watch.scan(), ["marker"])
+        self.watch.say("want 5 6 7 32751")
+        its = new_uuid()
+        self.store.create(6, its, "web")
+        self.store.write("/local/domain/5/name", "a directory proves nothing")
+        self.until(f"domain 6 {its} - web")
+        self.watch.say("again")
+        self.assertEqual(self.watch.scan(), ["marker", "absent 5", f"domain 6 {its} - web",
+                                             "absent 7", "absent 32751"])
+        # It is told of these two.
+        self.store.write(self.store.kill_uid_path(6), BASE)
+        self.until(f"domain 6 {its} {BASE} web")
+        self.store.write("/local/domain/6/vm", "/vm/" + its.replace("-", "+"))
+        self.until(f"domain 6 - {BASE} web")
+        self.store.shut_down(6)
+        self.store.write("/local/domain/6/name", "web2")
+        self.until(f"domain 6 - {BASE} web2")
+        self.store.kill(6)
+        self.until("absent 6")
+        self.assertEqual(self.watch.end(), 0)
+
+    def test_what_is_no_text_of_ours_is_none(self):
+        home = "/local/domain/6"
+        for name, vm, kill_uid in (("a b", "/vm", "0"), ("a/b", new_uuid(), "-1"),
+                                   ("x" * 64, "/vm/x", "65534"), ("-", "", "2147483648"),
+                                   ("a\0b", "/vm/" + new_uuid() + "\0", "1 "), ("", "/", "")):
+            self.store.create(6, None, name)
+            self.store.write(f"{home}/vm", vm)
+            self.store.write(self.store.kill_uid_path(6), kill_uid)
+            self.store.write(xenstore.MARKER, "x" * 96)
+            self.watch.say("again")
+            self.until("domain 6 - - -")
+            self.store.destroy(6)
+            self.watch.until(lambda lines: not any("domain" in line for line in lines), "nothing")
+
+    def test_it_answers_for_this_store_alone(self):
+        its = new_uuid()
+        self.store.create(5, its)
+        self.until(f"domain 5 {its} - -")
+        self.assertEqual([self.watch.ask(5, its), self.watch.ask(5), self.watch.ask(5, new_uuid()),
+                          self.watch.ask(6, its), self.watch.ask(6)], ["y", "n", "n", "y", "y"])
+        self.watch.connection += 1
+        self.assertEqual([self.watch.ask(5, its), self.watch.ask(6)], ["", ""])
+        self.watch.connection -= 1
+        # Dead, and nobody has noticed yet.
+        self.store.crash()
+        self.assertEqual([self.watch.ask(5), self.watch.ask(6)], ["", ""])
+        while not self.watch.hear().startswith("down"):
+            pass  # scans of before
+        self.store.start()
+        self.assertEqual(self.watch.scan(), ["marker"])
+        self.assertEqual(self.watch.ask(5), "y")
+        self.assertEqual(self.watch.connection, 2)
+
+    def test_it_writes_to_this_store_and_this_domain_alone(self):
+        its = new_uuid()
+        self.store.create(5, its)
+        self.until(f"domain 5 {its} - -")
+        for order in (f"kill-uid 5 {new_uuid()} {BASE}", f"kill-uid 5 - {BASE}",
+                      f"kill-uid 6 - {BASE}", f"mark {self.watch.connection + 1} no"):
+            self.watch.say(order)
+        self.watch.say(f"mark {self.watch.connection} {'1-2 3'}")
+        self.until("marker 1-2 3")
+        self.assertEqual([self.store.read(self.store.kill_uid_path(domid)) for domid in (5, 6)],
+                         [None, None])
+        self.watch.say(f"kill-uid 5 {its} {BASE}")
+        self.until(f"domain 5 {its} {BASE} -")
+
+    def test_it_ends_with_the_daemon_and_with_nonsense(self):
+        self.watch.scan()
+        self.watch.say("nonsense")
+        self.assertEqual(self.watch.process.wait(timeout=support.LIMIT), 1)
+        another = xenstore.Watch("/nowhere", log=self.log)
+        self.assertEqual(another.hear(), "down No such file or directory")
+        self.assertEqual(another.end(), 0)
+
+
+class HelperWithXenstored(Watching, unittest.TestCase):
+    flavour = "c"
+
+
+class HelperWithOxenstored(Watching, unittest.TestCase):
+    flavour = "ocaml"
 
 
 class WithXenstored(Following, LedgerCase):

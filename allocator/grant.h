@@ -7,6 +7,7 @@
 #ifndef ALLOCATOR_GRANT_H
 #define ALLOCATOR_GRANT_H
 
+#include "allocator/deferred.h"
 #include "allocator/committer.h"
 #include "allocator/granter.h"
 #include "allocator/pool.h"
@@ -73,6 +74,7 @@ struct grant {
     uint32_t hold_at;      /* of a block, the uid that is looked at */
     bool overtaken;        /* the owner had a lease by the time of the write */
     bool ran_already;      /* adopted */
+    bool other_boot;       /* rests that a reboot ended are to be freed */
     size_t revoking;       /* revocations that come first, */
     struct problem failed; /* and what came of the first that failed */
     struct stranger who;   /* is in the way */
@@ -91,8 +93,11 @@ struct granter {
     bool in_turn;
     struct grant *claims[GRANT_CLAIMS_MAX]; /* who has one, in no order */
     size_t n_claims;
-    sd_event_source *work; /* begins jobs, and asks for those who want to */
+    struct deferred work; /* begins jobs, and asks for those who want to */
     struct question *questions;
+    /* How full the pool was that was counted last, when that was, and how long it took. */
+    struct uidpool_pool counted;
+    int64_t counted_at, count_took;
     struct scan *scan; /* shared by all who look for strangers */
     sd_event_source *scanning;
 };

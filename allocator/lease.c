@@ -30,6 +30,8 @@
 /* Rests ended when the pool is exhausted, and in so many pieces at most. */
 #define RESTED_CHUNK 32
 #define RESTED_CHUNKS 8
+/* Of the time, what may be spent on counting: one part in so many. */
+#define COUNT_SHARE 20
 
 /* What a look at a candidate came to, besides a status. */
 enum verdict {
@@ -403,10 +405,34 @@ static enum uidpool_status take_candidate(struct grant *g, enum verdict *ret)
     return grant_is_fixed(g) ? look_at_fixed(g, g->want, ret) : look_at_found(g, g->want, ret);
 }
 
+/* To count takes long in a large pool, and those whom it refuses come again and again. What they
+ * are told may be out of date by some times as long as that takes. */
+static bool is_counted(const struct grant *g)
+{
+    const struct granter *granter = g->granter;
+
+    return granter->counted.id == g->pool.id &&
+           clock_monotonic_usec() - granter->counted_at < COUNT_SHARE * granter->count_took;
+}
+
+static enum uidpool_status count_pool(struct grant *g)
+{
+    struct granter *granter = g->granter;
+    int64_t begin = clock_monotonic_usec();
+    enum uidpool_status status = ledger_pool_count(ledger_of(g), &g->pool, &g->problem);
+
+    if (status != UIDPOOL_OK)
+        return status;
+    granter->counted = g->pool;
+    granter->counted_at = clock_monotonic_usec();
+    granter->count_took = granter->counted_at - begin;
+    return UIDPOOL_OK;
+}
+
 static enum uidpool_status exhausted(struct grant *g, uint32_t count)
 {
-    struct uidpool_pool *pool = &g->pool;
-    enum uidpool_status status = ledger_pool_count(ledger_of(g), pool, &g->problem);
+    const struct uidpool_pool *pool = &g->granter->counted;
+    enum uidpool_status status = is_counted(g) ? UIDPOOL_OK : count_pool(g);
 
     if (status != UIDPOOL_OK)
         return status;
@@ -438,7 +464,7 @@ static enum uidpool_status write_rested(struct ledger *l, void *userdata, struct
     for (unsigned i = 0; i < RESTED_CHUNKS && n == RESTED_CHUNK && status == UIDPOOL_OK; i++) {
         struct uidpool_lease rested[RESTED_CHUNK];
 
-        status = ledger_lease_rested_of(l, g->pool.id, RESTED_CHUNK, rested, &n, p);
+        status = ledger_lease_rested_of(l, g->pool.id, g->other_boot, RESTED_CHUNK, rested, &n, p);
         for (uint32_t j = 0; j < n && status == UIDPOOL_OK; j++)
             status = lease_step(l, &rested[j], LEASE_EVENT_RESTED, NULL, 0, p);
     }
@@ -457,13 +483,20 @@ static void on_rested(enum uidpool_status status, const struct problem *problem,
     grant_end(g, status);
 }
 
+/* Those of another boot are few, and soon gone, but long to look for. */
 static void step_walked(struct grant *g)
 {
+    struct ledger *l = ledger_of(g);
     struct uidpool_lease rested;
     uint32_t n = 0;
-    enum uidpool_status status =
-        ledger_lease_rested_of(ledger_of(g), g->pool.id, 1, &rested, &n, &g->problem);
+    enum uidpool_status status;
 
+    g->other_boot = false;
+    status = ledger_lease_rested_of(l, g->pool.id, false, 1, &rested, &n, &g->problem);
+    if (status == UIDPOOL_OK && n == 0 && !is_counted(g)) {
+        g->other_boot = true;
+        status = ledger_lease_rested_of(l, g->pool.id, true, 1, &rested, &n, &g->problem);
+    }
     if (status != UIDPOOL_OK)
         grant_end(g, status);
     else if (n > 0)

@@ -313,17 +313,18 @@ enum uidpool_status ledger_lease_rested(struct ledger *l, uint32_t limit, struct
     return read_some(l, stmt, limit, ret, ret_n, p);
 }
 
-/* Goes over every quarantine of the ledger where none is over: by their index, and no further. */
-enum uidpool_status ledger_lease_rested_of(struct ledger *l, int64_t pool_id, uint32_t limit,
-                                           struct uidpool_lease *ret, uint32_t *ret_n,
-                                           struct problem *p)
+enum uidpool_status ledger_lease_rested_of(struct ledger *l, int64_t pool_id, bool other_boot,
+                                           uint32_t limit, struct uidpool_lease *ret,
+                                           uint32_t *ret_n, struct problem *p)
 {
     sqlite3_stmt *stmt;
-    enum uidpool_status status =
-        statement_get(l,
-                      LEASE_SELECT "WHERE l.state = 'quarantined' AND l.pool = ? "
-                                   "AND (l.rest_until <= ? OR l.boot <> ?) LIMIT ?",
-                      &stmt, p);
+    enum uidpool_status status = statement_get(
+        l,
+        other_boot ? LEASE_SELECT "WHERE l.state = 'quarantined' AND l.pool = ?1 "
+                                  "AND (?2 IS NULL OR 1) AND l.boot <> ?3 LIMIT ?4"
+                   : LEASE_SELECT "WHERE l.state = 'quarantined' AND l.pool = ?1 "
+                                  "AND l.rest_until <= ?2 AND (?3 IS NULL OR 1) LIMIT ?4",
+        &stmt, p);
 
     if (status != UIDPOOL_OK)
         return status;

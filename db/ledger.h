@@ -217,11 +217,12 @@ enum uidpool_status ledger_lease_delete(struct ledger *l, const struct uidpool_l
 enum uidpool_status ledger_lease_rested(struct ledger *l, uint32_t limit, struct uidpool_lease *ret,
                                         uint32_t *ret_n, struct problem *p);
 
-/* The same of one pool, and also those that a reboot ended, whatever the clock says. In no order
- * that matters. */
-enum uidpool_status ledger_lease_rested_of(struct ledger *l, int64_t pool_id, uint32_t limit,
-                                           struct uidpool_lease *ret, uint32_t *ret_n,
-                                           struct problem *p);
+/* The same of one pool, in no order that matters: those whose rest is over on the boot clock, or,
+ * with `other_boot`, those that a reboot ended, whatever the clock says. The latter goes over every
+ * quarantine of the ledger. */
+enum uidpool_status ledger_lease_rested_of(struct ledger *l, int64_t pool_id, bool other_boot,
+                                           uint32_t limit, struct uidpool_lease *ret,
+                                           uint32_t *ret_n, struct problem *p);
 
 /* Evidence for or against the lease in its present step; also a line of history. */
 enum uidpool_status ledger_evidence_insert(struct ledger *l, const struct evidence *e,

@@ -9,6 +9,7 @@
 #include "allocator/grant.h"
 #include "allocator/granter.h"
 #include "allocator/machine.h"
+#include "db/internal.h"
 #include "tests/unit/processes.h"
 
 #define POOL_SIZE 200u
@@ -601,6 +602,86 @@ static void test_what_is_in_hands_may_be_free_in_a_moment(void **state)
     assert_refused(&late, UIDPOOL_EXHAUSTED, "of 1, 1 are leased");
 }
 
+/* Leased, proven and at rest: over now, or, with a rest in seconds, not for long. */
+static void put_to_rest(struct fixture *f, uid_t uid, int64_t pool, uint32_t rest)
+{
+    struct uidpool_lease lease = {.uid = uid, .gid = 1, .count = 1, .pool_id = pool};
+    struct evidence evidence = {.scan = WITNESS_EMPTY, .census = WITNESS_EMPTY};
+
+    lease.domid = uid - (uid_t)pool;
+    OK(lease_step(f->a.ledger, &lease, LEASE_EVENT_GRANT, NULL, 0, &problem));
+    OK(lease_step(f->a.ledger, &lease, LEASE_EVENT_RELEASE, NULL, 0, &problem));
+    evidence.uids = lease_range(&lease);
+    evidence.lease = lease.id;
+    evidence.step = lease.step;
+    OK(ledger_evidence_insert(f->a.ledger, &evidence, &problem));
+    OK(lease_step(f->a.ledger, &lease, LEASE_EVENT_PROVEN, NULL, rest, &problem));
+}
+
+static uid_t add_resting_pool(struct fixture *f, uint32_t size, uint32_t rest)
+{
+    uid_t base = add_pool(f, "resting", UIDPOOL_POLICY_NEXT, size);
+
+    OK(ledger_begin(f->a.ledger, &problem));
+    for (uid_t uid = base; uid < base + size; uid++)
+        put_to_rest(f, uid, base, rest);
+    OK(ledger_commit(f->a.ledger, &problem));
+    return base;
+}
+
+/* All rests that are over end where nothing else is left, not two with each lease. */
+static void test_a_pool_at_rest_is_not_exhausted(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_resting_pool(f, 80, 0);
+    struct want w = wish(f, "resting", 1);
+
+    w.request.lease.count = 80;
+    run_one(&w);
+    assert_got(&w, base);
+}
+
+static void test_rests_that_a_reboot_ended(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_resting_pool(f, 3, 1000);
+    struct want w = wish(f, "resting", 1);
+
+    run_one(&w);
+    assert_refused(&w, UIDPOOL_EXHAUSTED, "3 in quarantine");
+    /* As if the host had been rebooted since. */
+    f->a.ledger->boot[0] = f->a.ledger->boot[0] == '0' ? '1' : '0';
+    f->a.granter->count_took = 0;
+    w.told = 0;
+    run_one(&w);
+    assert_got(&w, base);
+    assert_int_equal(at(f, base + 1).state, 0);
+}
+
+/* Many who are refused are not counted for each. */
+static void test_counted_once_for_many(void **state)
+{
+    struct fixture *f = *state;
+    struct want w[MANY];
+
+    (void)add_resting_pool(f, 200, 1000);
+    for (unsigned i = 0; i < MANY; i++) {
+        w[i] = wish(f, "resting", 1000 + i);
+        add(&w[i]);
+    }
+    turn(f);
+    assert_int_equal(f->a.granter->counted.quarantined, 200);
+    f->a.granter->count_took = PATIENCE_USEC;
+    f->a.granter->counted.quarantined = 4711;
+    for (unsigned i = 0; i < MANY; i++) {
+        w[i].told = 0;
+        add(&w[i]);
+    }
+    run(f);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_refused(&w[i], UIDPOOL_EXHAUSTED, "4711 in quarantine");
+}
+
 /*
  * Strangers.
  */
@@ -919,6 +1000,9 @@ int main(int argc, char *argv[])
         TEST(test_a_claim_is_waited_for_or_passed_by),
         TEST(test_no_room_is_no_conflict),
         TEST(test_what_is_in_hands_may_be_free_in_a_moment),
+        TEST(test_a_pool_at_rest_is_not_exhausted),
+        TEST(test_rests_that_a_reboot_ended),
+        TEST(test_counted_once_for_many),
         TEST(test_a_stranger_in_a_fixed_place),
         TEST(test_strangers_in_a_block),
         TEST(test_the_dead_are_no_strangers),

@@ -7,7 +7,6 @@
 #ifndef ALLOCATOR_GRANT_H
 #define ALLOCATOR_GRANT_H
 
-#include "allocator/deferred.h"
 #include "allocator/committer.h"
 #include "allocator/granter.h"
 #include "allocator/pool.h"
@@ -93,7 +92,7 @@ struct granter {
     bool in_turn;
     struct grant *claims[GRANT_CLAIMS_MAX]; /* who has one, in no order */
     size_t n_claims;
-    struct deferred work; /* begins jobs, and asks for those who want to */
+    sd_event_source *work; /* begins jobs, and asks for those who want to */
     struct question *questions;
     /* How full the pool was that was counted last, when that was, and how long it took. */
     struct uidpool_pool counted;

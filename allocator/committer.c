@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Group commit (committer.h). Touches the ledger's transactions and one deferred event, which
- * stands behind all ordinary ones: so whoever is ready at the same time is in the same transaction,
+ * Group commit (committer.h). Touches the ledger's transactions and deferred work, which
+ * stands behind ordinary events: so whoever is ready at the same time is in the same transaction,
  * and while one commit is being made durable the next one fills up by itself.
  */
 #include "allocator/committer.h"
 
+#include "allocator/deferred.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ struct queue {
 
 struct committer {
     struct ledger *ledger;
-    sd_event_source *work;
+    struct deferred work;
     struct queue waiting, written;
 };
 
@@ -110,14 +111,14 @@ static enum uidpool_status write_batch(struct committer *c, struct problem *p)
     return status;
 }
 
-static int on_work(sd_event_source *source, void *userdata)
+static void on_work(void *userdata)
 {
     struct committer *c = userdata;
     struct problem problem = {0};
     enum uidpool_status status = write_batch(c, &problem);
 
-    /* Off first: done() may add, which switches it on again. */
-    (void)sd_event_source_set_enabled(source, c->waiting.first ? SD_EVENT_ON : SD_EVENT_OFF);
+    if (c->waiting.first)
+        deferred_wake(&c->work);
     for (struct entry *entry; (entry = queue_take(&c->written));) {
         /* Its own refusal stands; its success is none if the transaction failed. */
         if (entry->status == UIDPOOL_OK && status != UIDPOOL_OK) {
@@ -127,7 +128,6 @@ static int on_work(sd_event_source *source, void *userdata)
         entry->done(entry->status, &entry->problem, entry->userdata);
         free(entry);
     }
-    return 0;
 }
 
 int committer_new(struct ledger *l, sd_event *event, struct committer **ret)
@@ -140,11 +140,7 @@ int committer_new(struct ledger *l, sd_event *event, struct committer **ret)
     c->ledger = l;
     c->waiting.end = &c->waiting.first;
     c->written.end = &c->written.first;
-    r = sd_event_add_defer(event, &c->work, on_work, c);
-    if (r >= 0)
-        r = sd_event_source_set_priority(c->work, COMMIT_PRIORITY);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(c->work, SD_EVENT_OFF);
+    r = deferred_init(&c->work, event, COMMIT_PRIORITY, on_work, c);
     if (r < 0) {
         committer_free(c);
         return r;
@@ -157,7 +153,7 @@ void committer_free(struct committer *c)
 {
     if (!c)
         return;
-    sd_event_source_disable_unref(c->work);
+    deferred_clear(&c->work);
     queue_clear(&c->waiting);
     queue_clear(&c->written);
     free(c);
@@ -173,7 +169,7 @@ int committer_add(struct committer *c, commit_write_fn write, commit_done_fn don
     entry->done = done;
     entry->userdata = userdata;
     queue_append(&c->waiting, entry);
-    (void)sd_event_source_set_enabled(c->work, SD_EVENT_ON);
+    deferred_wake(&c->work);
     return 0;
 }
 

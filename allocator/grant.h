@@ -8,6 +8,7 @@
 #define ALLOCATOR_GRANT_H
 
 #include "allocator/committer.h"
+#include "allocator/deferred.h"
 #include "allocator/granter.h"
 #include "allocator/pool.h"
 #include "allocator/tasks.h"
@@ -92,7 +93,7 @@ struct granter {
     bool in_turn;
     struct grant *claims[GRANT_CLAIMS_MAX]; /* who has one, in no order */
     size_t n_claims;
-    sd_event_source *work; /* begins jobs, and asks for those who want to */
+    struct deferred work; /* begins jobs, and asks for those who want to */
     struct question *questions;
     /* How full the pool was that was counted last, when that was, and how long it took. */
     struct uidpool_pool counted;

@@ -24,7 +24,7 @@
 
 void granter_wake(struct granter *granter)
 {
-    (void)sd_event_source_set_enabled(granter->work, SD_EVENT_ON);
+    deferred_wake(&granter->work);
 }
 
 /*
@@ -184,13 +184,11 @@ int64_t grant_backoff(struct grant *g)
 }
 
 /* Those who wait for a claim's slot stay ready; whoever has one may go on. */
-static int on_work(sd_event_source *source, void *userdata)
+static void on_work(void *userdata)
 {
     struct granter *granter = userdata;
     struct grant *next;
 
-    /* Off first: who is told of an end may add another. */
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     granter->in_turn = true;
     for (struct grant *g = granter->jobs; g; g = next) {
         next = g->next;
@@ -201,7 +199,6 @@ static int on_work(sd_event_source *source, void *userdata)
     }
     granter->in_turn = false;
     granter_send_questions(granter);
-    return 0;
 }
 
 /*
@@ -283,11 +280,7 @@ int granter_new(struct allocator *a, sd_event *event, struct granter **ret)
     granter->allocator = a;
     granter->event = event;
     granter->end = &granter->jobs;
-    r = sd_event_add_defer(event, &granter->work, on_work, granter);
-    if (r >= 0)
-        r = sd_event_source_set_priority(granter->work, WORK_PRIORITY);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(granter->work, SD_EVENT_OFF);
+    r = deferred_init(&granter->work, event, WORK_PRIORITY, on_work, granter);
     if (r < 0) {
         granter_free(granter);
         return r;
@@ -308,7 +301,7 @@ void granter_free(struct granter *granter)
         grant_free(g);
     }
     stranger_drop_scan(granter);
-    sd_event_source_disable_unref(granter->work);
+    deferred_clear(&granter->work);
     free(granter);
 }
 

@@ -2,6 +2,7 @@
 /* Group commit: who shares a transaction, and what becomes of the others when one fails. */
 #include "allocator/committer.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,6 +203,31 @@ static void test_the_forgotten_are_neither_written_nor_told(void **state)
     assert_int_equal(c.turn, 2);
 }
 
+static int never_idle(sd_event_source *source, void *userdata)
+{
+    (void)source;
+    (void)userdata;
+    return 0;
+}
+
+/* Ordinary events without end must not put off what somebody waits for. */
+static void test_a_busy_loop_commits_too(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE};
+    int64_t end = clock_monotonic_usec() + 30 * USEC_PER_SEC;
+    sd_event_source *busy = NULL;
+
+    assert_true(sd_event_add_defer(f->event, &busy, never_idle, NULL) >= 0);
+    assert_true(sd_event_source_set_enabled(busy, SD_EVENT_ON) >= 0);
+    add(f, &a);
+    while (a.turn == 0 && clock_monotonic_usec() < end)
+        turn(f);
+    sd_event_source_disable_unref(busy);
+    assert_int_equal(a.turn, 1);
+    assert_int_equal(a.status, UIDPOOL_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +238,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_is_told_may_add, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_forgotten_are_neither_written_nor_told, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_busy_loop_commits_too, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,9 +196,36 @@ class Sockets(Case):
     def test_somebody_elses_socket(self):
         with listening(self.d.socket) as server:
             self.assertIn(f"somebody listens on {self.d.socket}", self.run_daemon(status=4))
+            # It still does, and was not asked over and over.
+            server.settimeout(0)
+            asked = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    server.accept()[0].close()
+                    asked += 1
+            self.assertIn(asked, (1, 2, 3))
+            server.settimeout(support.LIMIT)
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(self.d.socket)
-                server.accept()[0].close()
+                peer = server.accept()[0]
+                client.sendall(b"x")
+                self.assertEqual(peer.recv(1), b"x")
+                peer.close()
+
+    def test_somebody_elses_socket_that_dies(self):
+        """As that of a daemon that was killed while it started a helper."""
+        server = listening(self.d.socket)
+        process = subprocess.Popen(self.d.command(), stdin=subprocess.DEVNULL)
+        self.d.process = process
+        server.settimeout(support.LIMIT)
+        peer = server.accept()[0]
+        server.close()
+        peer.close()
+        support.poll(lambda: os.path.exists(self.d.socket) and self.answers(), "a daemon")
+
+    def answers(self):
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            return self.serves()
 
     def test_no_socket_in_its_place(self):
         os.mkdir(self.d.runtime, 0o755)
@@ -293,7 +320,7 @@ class Passed(Case):
             self.listen_fds(self.server)
             self.assertEqual(client.answer()["parameters"]["product"], "uidpoold")
         self.assertEqual(self.d.stop(), 0)
-        # It is not ours to remove.
+        # It is nobody's to remove but of who made it.
         self.assertEqual(os.lstat(self.d.socket).st_ino, inode)
 
     def test_listen_fds_by_name(self):
@@ -488,6 +515,83 @@ class Signals(Case):
             began = time.monotonic()
             self.assertEqual(self.d.stop(), 0)
             self.assertLess(time.monotonic() - began, 20)
+
+    def test_ends_with_streams(self):
+        """Who listens for events is told that there are no more, and the end waits for nobody."""
+        self.d.start()
+        with self.d.client() as client:
+            events = client.stream("Subscribe")
+            self.assertEqual(next(events)["event"]["what"], "subscribed")
+            began = time.monotonic()
+            self.assertEqual(self.d.stop(), 0)
+            self.assertLess(time.monotonic() - began, 5)
+            self.assertEqual([each["event"]["what"] for each in events], ["ended"])
+
+    def test_ends_with_a_release(self):
+        """What is under way is done and answered first."""
+        self.d.start()
+        with self.d.client() as client:
+            for domid in range(10):
+                lease = client.call("Lease", domid=domid)["lease"]
+                process = subprocess.Popen(["sleep", "1000"], user=lease["uid"],
+                                           group=lease["gid"], extra_groups=[])
+                self.addCleanup(process.wait)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(self.d.client()) for _ in range(10)]
+            for domid, client in enumerate(clients):
+                client.send("Release", domid=domid)
+            # They have been read when this is answered: it came later.
+            self.serves()
+            self.d.process.terminate()
+            for client in clients:
+                self.assertEqual(client.answer()["parameters"]["released"][0]["state"],
+                                 "quarantined")
+        self.assertEqual(self.d.process.wait(timeout=support.LIMIT), 0)
+
+    def test_leaves_no_socket(self):
+        self.run_ok("pool", "add", "names", f"--base={BASE + 100}", "--size=10", "--resolve")
+        self.d.start()
+        self.assertEqual(self.d.stop(), 0)
+        self.assertFalse(os.path.exists(self.d.socket))
+        self.assertFalse(os.path.exists(os.path.join(self.d.userdb, "io.uidpool")))
+
+    def test_a_pool_that_is_new(self):
+        """No reload is needed."""
+        self.d.start()
+        self.run_ok("pool", "add", "names", f"--base={BASE + 100}", "--size=10", "--resolve")
+        support.poll(lambda: os.path.exists(os.path.join(self.d.userdb, "io.uidpool")), "names")
+
+    def test_a_group_that_is_new(self):
+        """From the reload on, for who connects then."""
+        group = os.path.join(self.dir, "group")
+        with open("/etc/group", encoding="utf-8") as file, open(group, "w", encoding="utf-8") as copy:
+            lines = [line for line in file if not line.startswith("uidpool:")]
+            copy.write("".join(lines))
+        os.chmod(group, 0o644)
+        subprocess.run(["mount", "--bind", group, "/etc/group"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/etc/group"], check=True)
+        os.chmod(self.dir, 0o711)
+        self.d.start()
+        ask = ["python3", "-c", f"""
+import sys
+sys.path.insert(0, {os.path.join(support.TOP, 'tests')!r})
+import daemon
+try:
+    with daemon.Client({self.d.socket!r}) as client:
+        print(client.call("Lease", domid=9)["lease"]["uid"])
+except daemon.Refused as error:
+    print(error.error)
+"""]
+
+        def answer():
+            return subprocess.run(ask, user=STRANGER, group=STRANGER, extra_groups=[STRANGER + 1],
+                                  capture_output=True, text=True, check=True).stdout.strip()
+        self.assertRegex(answer(), r"NotPermitted|PermissionDenied")
+        with open(group, "a", encoding="utf-8") as file:
+            file.write(f"uidpool:x:{STRANGER + 1}:\n")
+        self.d.process.send_signal(signal.SIGHUP)
+        self.says("read the configuration, the pools and the group again")
+        self.assertEqual(answer(), str(BASE))
 
     def test_asked_twice(self):
         self.d.start()

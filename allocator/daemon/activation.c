@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -213,34 +214,29 @@ static enum uidpool_status prepare_directory(const struct place *place, struct p
     return UIDPOOL_OK;
 }
 
-/* 1: somebody answers there; 0: nobody; or a negative errno. */
-static int is_alive(const struct sockaddr_un *address)
+/* 1: somebody answers there; 0: nobody; or a negative errno. *ret_peer is the connection then, or
+ * -1 if their queue is full. */
+static int reach(const struct sockaddr_un *address, int *ret_peer)
 {
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
+        *ret_peer = take_fd(&fd);
         return 1;
+    }
     /* EAGAIN: it is alive, and its queue is full. EPROTOTYPE: it is of another type. */
-    if (errno == EAGAIN || errno == EINPROGRESS || errno == EPROTOTYPE)
+    if (errno == EAGAIN || errno == EINPROGRESS || errno == EPROTOTYPE) {
+        *ret_peer = -1;
         return 1;
+    }
     return errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
 }
 
-/* The same, but not what dies just now (instance.h). */
-static int stays_alive(const struct sockaddr_un *address)
-{
-    int64_t end = clock_monotonic_usec() + INSTANCE_GRACE_USEC;
-    int r;
-
-    while ((r = is_alive(address)) > 0 && clock_monotonic_usec() < end)
-        clock_sleep(INSTANCE_LOOK_USEC);
-    return r;
-}
-
-/* What a daemon that was killed has left. */
-static enum uidpool_status remove_stale(const struct sockaddr_un *address, struct problem *p)
+/* What a daemon that was killed has left. *ret_alive: it is a socket, and somebody answers. */
+static enum uidpool_status remove_stale(const struct sockaddr_un *address, bool *ret_alive,
+                                        int *ret_peer, struct problem *p)
 {
     const char *path = address->sun_path;
     struct stat st;
@@ -251,9 +247,10 @@ static enum uidpool_status remove_stale(const struct sockaddr_un *address, struc
     if (!S_ISSOCK(st.st_mode))
         return problem_set(p, UIDPOOL_CONFLICT, "%s is there and is no socket%s; remove it", path,
                            S_ISLNK(st.st_mode) ? " but a symbolic link" : "");
-    r = stays_alive(address);
+    r = reach(address, ret_peer);
     if (r < 0)
         return problem_errno(p, r, "cannot find out whether somebody listens on %s", path);
+    *ret_alive = r > 0;
     if (r > 0)
         return problem_set(p, UIDPOOL_CONFLICT,
                            "somebody listens on %s already; stop that service, or give this one "
@@ -288,26 +285,68 @@ static enum uidpool_status bind_and_listen(const struct sockaddr_un *address, mo
     return UIDPOOL_OK;
 }
 
+/* Two that start together would both find it dead, and the second would remove the first one's. So
+ * the lock is held until it listens, by root alone, and never for long. */
+static enum uidpool_status try_to_listen(const struct place *place, mode_t mode, bool *ret_alive,
+                                         int *ret_peer, int *ret, struct problem *p)
+{
+    _cleanup_fd_ int lock = lockfile_open(place->lock);
+    enum uidpool_status status;
+    int r = lock < 0 ? lock : lockfile_wait(lock, 0, 1);
+
+    if (r < 0)
+        return problem_errno(p, r, "cannot lock %s", place->lock);
+    status = remove_stale(&place->address, ret_alive, ret_peer, p);
+    return status == UIDPOOL_OK ? bind_and_listen(&place->address, mode, ret, p) : status;
+}
+
+/* It may be one that dies just now (instance.h): then the connection breaks, which is seen without
+ * asking again and again. Closes it. False: it is old enough to be believed. */
+static bool may_die(int peer, int64_t end)
+{
+    struct pollfd poller = {.fd = peer, .events = POLLRDHUP};
+    int64_t left = end - clock_monotonic_usec();
+
+    if (left <= 0) {
+        close_fd(peer);
+        return false;
+    }
+    if (peer < 0)
+        clock_sleep(INSTANCE_LOOK_USEC);
+    else if (poll(&poller, 1, (int)(left / USEC_PER_MSEC) + 1) > 0)
+        /* Or it does not want us, and lives. */
+        clock_sleep(INSTANCE_LOOK_USEC);
+    close_fd(peer);
+    return true;
+}
+
 enum uidpool_status activation_listen(const char *dir, const char *name, mode_t mode, int *ret,
                                       struct problem *p)
 {
-    _cleanup_fd_ int lock = -1;
+    int64_t end = clock_monotonic_usec() + INSTANCE_GRACE_USEC;
     struct place place;
     enum uidpool_status status = name_place(dir, name, &place, p);
-    int r;
+    bool alive = true;
 
     if (status == UIDPOOL_OK)
         status = prepare_directory(&place, p);
     if (status != UIDPOOL_OK)
         return status;
-    /* Two that start together would both find it dead, and the second would remove the first one's.
-     * Held until it listens, by root alone, and never for long. */
-    lock = lockfile_open(place.lock);
-    r = lock < 0 ? lock : lockfile_wait(lock, 0, 1);
-    if (r < 0)
-        return problem_errno(p, r, "cannot lock %s", place.lock);
-    status = remove_stale(&place.address, p);
-    if (status == UIDPOOL_OK)
-        status = bind_and_listen(&place.address, mode, ret, p);
+    while (alive) {
+        int peer = -1;
+
+        alive = false;
+        status = try_to_listen(&place, mode, &alive, &peer, ret, p);
+        alive = alive && may_die(peer, end);
+    }
     return status;
+}
+
+void activation_remove(const char *dir, const char *name)
+{
+    struct place place;
+
+    /* What stays is dead, and the next one removes it: ignoring. */
+    if (name_place(dir, name, &place, NULL) == UIDPOOL_OK && unlink(place.address.sun_path) < 0)
+        errno = 0;
 }

@@ -26,5 +26,7 @@ enum uidpool_status activation_take(const char *runtime_dir, const char *userdb_
  */
 enum uidpool_status activation_listen(const char *dir, const char *name, mode_t mode, int *ret,
                                       struct problem *p);
+/* Remove what activation_listen() has made, while it is open still. */
+void activation_remove(const char *dir, const char *name);
 
 #endif

@@ -52,10 +52,12 @@ struct service {
     struct policy policy;
     struct status *status;
     struct methods *methods;
-    struct server *server;    /* serves them */
-    struct userdb *userdb;    /* or NULL: no pool resolves */
-    struct server *names;     /* serves it */
-    sd_event_source *drained; /* looks after each event whether all is answered */
+    struct server *server;         /* serves them */
+    struct userdb *userdb;         /* or NULL: no pool resolves */
+    struct server *names;          /* serves it */
+    bool names_failed;             /* not again before a reload */
+    bool owns_varlink, owns_names; /* the sockets were made here */
+    sd_event_source *drained;      /* looks after each event whether all is answered */
     enum uidpool_status result;
 };
 
@@ -63,11 +65,22 @@ struct service {
  * Going down.
  */
 
+/* Before they are closed: as long as we live nobody puts another one there. */
+static void remove_sockets(struct service *s)
+{
+    if (s->owns_varlink)
+        activation_remove(s->options->runtime_dir, SOCKET_NAME);
+    if (s->owns_names)
+        activation_remove(s->options->userdb_dir, SOCKET_NAME);
+    s->owns_varlink = s->owns_names = false;
+}
+
 /* The ledger stays as it is; what was not finished is done by the next daemon. */
 static void take_down(struct service *s)
 {
     struct daemon *d = &s->daemon;
 
+    remove_sockets(s);
     sd_event_source_disable_unref(s->drained);
     server_free(s->names);
     server_free(s->server);
@@ -119,6 +132,7 @@ static int stop(struct service *s)
     int r;
 
     readiness_stopping();
+    remove_sockets(s);
     methods_end_streams(s->methods);
     /* Nothing is under way, or we are asked a second time. */
     if (drain(s) || s->drained)
@@ -183,30 +197,19 @@ static void reload_places(struct service *s)
     s->places = places;
 }
 
-/* What the pools that give leases ask of the daemon. */
-struct needs {
-    bool resolve;
-};
-
-static bool add_needs(const struct uidpool_pool *pool, void *userdata)
-{
-    struct needs *needs = userdata;
-
-    needs->resolve = needs->resolve || (pool->resolve && !pool->retired);
-    return true;
-}
-
 /* On the socket that was passed, or on one of our own. */
 static enum uidpool_status listen_at(struct server *server, int *passed, const char *dir,
-                                     struct problem *p)
+                                     bool *ret_made, struct problem *p)
 {
     enum uidpool_status status = UIDPOOL_OK;
+    bool make = *passed < 0;
     int r;
 
-    if (*passed < 0)
+    if (make)
         status = activation_listen(dir, SOCKET_NAME, 0666, passed, p);
     if (status != UIDPOOL_OK)
         return status;
+    *ret_made = make;
     r = server_listen(server, take_fd(passed));
     return r < 0 ? problem_errno(p, r, "cannot serve %s/" SOCKET_NAME, dir) : UIDPOOL_OK;
 }
@@ -224,33 +227,51 @@ static enum uidpool_status make_names(struct service *s, struct problem *p)
     }
     if (r < 0)
         return problem_errno(p, r, "cannot make the server of names");
-    status = listen_at(names, &s->passed.userdb, s->options->userdb_dir, p);
+    status = listen_at(names, &s->passed.userdb, s->options->userdb_dir, &s->owns_names, p);
     if (status == UIDPOOL_OK)
         s->names = take_ptr(names);
     return status;
 }
 
-/* Once begun it goes on: which pools resolve is asked at each look-up. A socket that was passed is
- * served in any case, for whoever has connected there waits. Leases do not wait for names. */
-static void serve_names(struct service *s, const struct needs *needs)
+/* Once begun it goes on: which pools resolve is asked at each look-up. Leases do not wait for
+ * names, and what fails is not tried again with every change of the ledger. */
+static void serve_names(struct service *s)
 {
     struct problem p = {0};
 
-    if (s->names || (!needs->resolve && s->passed.userdb < 0))
+    if (s->names || s->names_failed)
         return;
-    if (make_names(s, &p) != UIDPOOL_OK)
+    s->names_failed = make_names(s, &p) != UIDPOOL_OK;
+    if (s->names_failed)
         journal_say(LOG_ERR, "%s; leased uids have no names until a reload finds it mended",
                     p.text);
 }
 
-static enum uidpool_status meet_needs(struct service *s, struct problem *p)
+static bool note_resolving(const struct uidpool_pool *pool, void *userdata)
 {
-    struct needs needs = {false};
-    enum uidpool_status status = ledger_pool_each(s->daemon.allocator.ledger, add_needs, &needs, p);
+    bool *resolves = userdata;
 
-    if (status == UIDPOOL_OK)
-        serve_names(s, &needs);
+    *resolves = pool->resolve && !pool->retired;
+    return !*resolves;
+}
+
+/* The pools may be others. A socket that was passed is served in any case, for whoever has
+ * connected there waits. */
+static enum uidpool_status look_at_pools(struct service *s, struct problem *p)
+{
+    bool resolves = false;
+    enum uidpool_status status =
+        ledger_pool_each(s->daemon.allocator.ledger, note_resolving, &resolves, p);
+
+    if (status == UIDPOOL_OK && (resolves || s->passed.userdb >= 0))
+        serve_names(s);
     return status;
+}
+
+/* What cannot be read now is read with the next change: ignoring. */
+static void on_change(void *userdata)
+{
+    (void)look_at_pools(userdata, NULL);
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *signal, void *userdata)
@@ -263,7 +284,8 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *sig
     readiness_reloading();
     load_policy(s);
     reload_places(s);
-    if (meet_needs(s, &p) != UIDPOOL_OK)
+    s->names_failed = false;
+    if (look_at_pools(s, &p) != UIDPOOL_OK)
         journal_say(LOG_ERR, "%s; the next reload tries again", p.text);
     status_changed(s->status);
     journal_say(LOG_INFO, "read the configuration, the pools and the group again");
@@ -313,7 +335,7 @@ static enum uidpool_status make_loop(struct service *s, struct problem *p)
     if (r >= 0)
         r = allocator_attach(&d->allocator, d->event);
     if (r >= 0)
-        r = status_new(d, &s->status);
+        r = status_new(d, on_change, s, &s->status);
     return r < 0 ? problem_errno(p, r, "cannot make the event loop") : UIDPOOL_OK;
 }
 
@@ -348,14 +370,14 @@ static enum uidpool_status make_server(struct service *s, struct problem *p)
 
 static enum uidpool_status listen_varlink(struct service *s, struct problem *p)
 {
-    return listen_at(s->server, &s->passed.varlink, s->options->runtime_dir, p);
+    return listen_at(s->server, &s->passed.varlink, s->options->runtime_dir, &s->owns_varlink, p);
 }
 
 static enum uidpool_status go_up(struct service *s, struct problem *p)
 {
     static enum uidpool_status (*const steps[])(struct service *, struct problem *) = {
-        open_ledger, make_loop,  make_revocations, make_follow,
-        make_server, meet_needs, listen_varlink,
+        open_ledger, make_loop,     make_revocations, make_follow,
+        make_server, look_at_pools, listen_varlink,
     };
     enum uidpool_status status = UIDPOOL_OK;
 

@@ -21,6 +21,8 @@ struct text {
 
 struct status {
     struct daemon *daemon;
+    void (*looked)(void *userdata);
+    void *userdata;
     sd_event_source *timer; /* on: it has changed, and is told when it elapses */
     sd_event_source *log;   /* the ledger's write-ahead log */
     int64_t told_at;        /* clock_monotonic_usec() */
@@ -89,6 +91,7 @@ static int tell(sd_event_source *source, uint64_t usec, void *userdata)
         s->text = text;
         readiness_status(text.line);
     }
+    s->looked(s->userdata);
     return 0;
 }
 
@@ -132,7 +135,8 @@ static int prepare(struct status *s)
     return r < 0 ? r : 0;
 }
 
-int status_new(struct daemon *d, struct status **ret)
+int status_new(struct daemon *d, void (*looked)(void *userdata), void *userdata,
+               struct status **ret)
 {
     struct status *s = calloc(1, sizeof(*s));
     int r;
@@ -140,6 +144,8 @@ int status_new(struct daemon *d, struct status **ret)
     if (!s)
         return -ENOMEM;
     s->daemon = d;
+    s->looked = looked;
+    s->userdata = userdata;
     r = prepare(s);
     if (r < 0)
         status_free(s);

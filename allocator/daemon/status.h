@@ -8,9 +8,11 @@
 
 struct status;
 
-/* Follows the ledger, also what others write, and the rooms of `d`, which may come and go. 0 or a
- * negative errno. */
-int status_new(struct daemon *d, struct status **ret);
+/* Follows the ledger, also what others write, and the rooms of `d`, which may come and go. `looked`
+ * is called as often as the line is written, for who follows the ledger as well. 0 or a negative
+ * errno. */
+int status_new(struct daemon *d, void (*looked)(void *userdata), void *userdata,
+               struct status **ret);
 /* NULL is allowed. */
 void status_free(struct status *s);
 /* Something else than the ledger changed. Takes a struct status, as the rooms' `changed` want it.

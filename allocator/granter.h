@@ -24,10 +24,11 @@ struct grant_request {
     const char *reason;
     /* If the census says BUSY: no stranger, but the owner itself, which began before it had a
      * lease. The lease is given, with "it ran already" in its reason; nothing is held. Only for a
-     * domid, and only where somebody outside of the ledger knows that the uid is this domain's. */
+     * domid, and only where somebody outside of the ledger knows that the uid is this domain's.
+     * Nothing is revoked for it, since that would kill the owner too. */
     bool adopt;
-    /* If it says BUSY of another: leave the uid free, in the ledger. For one who asks again, since
-     * what uses it may turn out to be the owner. */
+    /* If it says BUSY of another: leave the uid free, in the ledger, and revoke nothing that is in
+     * the way. For one who asks again, since what uses it may turn out to be the owner. */
     bool hold_nothing;
 };
 

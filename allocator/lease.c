@@ -175,6 +175,18 @@ static void on_revoked(const struct outcome *outcome, void *userdata)
     grant_end(g, g->failed.status);
 }
 
+/* Who may run already would be killed with what is in the way: it has the same uid. */
+static enum uidpool_status refuse_to_kill(struct grant *g, const struct uidpool_lease *lease)
+{
+    char owner[96];
+
+    return problem_set(&g->problem, UIDPOOL_CONFLICT,
+                       "pool %s, uid %u is %s for %s, and nothing is killed for one that runs "
+                       "already; when that one may die, run 'uidpool release --uid=%u'",
+                       g->pool.name, lease->uid, uidpool_state_name(lease->state),
+                       lease_owner(lease, owner, sizeof(owner)), lease->uid);
+}
+
 /* Afterwards, if not all of it failed, g->revoking is not 0, and on_revoked() goes on. */
 static enum uidpool_status revoke_first(struct grant *g, const struct uidpool_lease *leases,
                                         size_t n)
@@ -182,6 +194,8 @@ static enum uidpool_status revoke_first(struct grant *g, const struct uidpool_le
     struct revoker *revoker = g->granter->allocator->revoker;
     int r = 0;
 
+    if (g->request.adopt || g->request.hold_nothing)
+        return refuse_to_kill(g, &leases[0]);
     grant_unclaim(g);
     for (size_t i = 0; i < n && r >= 0; i++) {
         r = revoker_add(revoker, REVOCATION_KILL, &leases[i], g->request.timeout, NULL, on_revoked,

@@ -810,6 +810,42 @@ static void test_adoption(void **state)
     end(pid);
 }
 
+/* Whoever is adopted runs already: no kill may come before his lease, neither of his domid's last
+ * owner nor of what is unproven in his place. */
+static void test_adoption_kills_nobody(void **state)
+{
+    struct fixture *f = *state;
+    uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 8);
+    struct want old = wish(f, "domid", 5), new = old, unproven = wish(f, "domid", 6);
+    pid_t pid, other;
+
+    old.request.lease.uuid = "11111111-2222-3333-4444-555555555555";
+    new.request.lease.uuid = "21111111-2222-3333-4444-555555555555";
+    run_one(&old);
+    run_one(&unproven);
+    OK(ledger_begin(f->a.ledger, &problem));
+    OK(lease_step(f->a.ledger, &unproven.lease, LEASE_EVENT_RELEASE, NULL, 0, &problem));
+    OK(ledger_commit(f->a.ledger, &problem));
+    pid = start_plain(base + 5);
+    other = start_plain(base + 6);
+    for (unsigned i = 0; i < 2; i++) {
+        new.told = unproven.told = 0;
+        new.request.adopt = unproven.request.adopt = i == 0;
+        new.request.hold_nothing = unproven.request.hold_nothing = i == 1;
+        add(&new);
+        add(&unproven);
+        run(f);
+        assert_unharmed(pid);
+        assert_unharmed(other);
+        assert_refused(&new, UIDPOOL_CONFLICT, "nothing is killed for one that runs already");
+        assert_refused(&unproven, UIDPOOL_CONFLICT, "nothing is killed for one that runs already");
+        assert_int_equal(at(f, base + 5).state, UIDPOOL_STATE_LEASED);
+        assert_int_equal(at(f, base + 6).state, UIDPOOL_STATE_REVOKING);
+    }
+    end(pid);
+    end(other);
+}
+
 /* Only what is otherwise free, and only where the domid says which uid it is. */
 static void test_what_is_not_adopted(void **state)
 {
@@ -1009,6 +1045,7 @@ int main(int argc, char *argv[])
         TEST(test_who_goes_is_no_stranger),
         TEST(test_reservations),
         TEST(test_adoption),
+        TEST(test_adoption_kills_nobody),
         TEST(test_what_is_not_adopted),
         TEST(test_nothing_is_held),
         TEST(test_a_full_disk_fails_all),

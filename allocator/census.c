@@ -24,6 +24,9 @@
 
 /* Milliseconds that the helper may take to notice that nobody will ask again. */
 #define END_PATIENCE_MSEC 500
+/* Bytes of questions that wait for the helper; the kernel cuts it to what is allowed, which is some
+ * 500 questions. A daemon asks 300 at most: of its leases, its revocations and their reapers. */
+#define ROOM (1 << 20)
 
 struct census {
     int pidfd; /* -1: not started */
@@ -57,8 +60,16 @@ void census_free(struct census *c)
     free(c);
 }
 
+void census_give_up(struct census *c)
+{
+    if (c->pidfd >= 0)
+        (void)spawn_kill(c->pidfd);
+    helper_end(c);
+}
+
 static int helper_start(struct census *c)
 {
+    static const int room = ROOM;
     char *argv[] = {(char[]){"uidpool-census"}, (char[]){"serve"}, NULL};
     _cleanup_fd_ int ours = -1, its = -1;
     int fds[2], pidfd;
@@ -67,6 +78,9 @@ static int helper_start(struct census *c)
         return -errno;
     ours = fds[0];
     its = fds[1];
+    /* With less it is given up sooner: ignoring. */
+    if (setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0)
+        errno = 0;
     pidfd = spawn_helper(HELPER_PATH, argv, &its, 1);
     if (pidfd < 0)
         return pidfd;
@@ -103,12 +117,13 @@ static int send_question(int to, const struct question *q)
     control.header.cmsg_len = CMSG_LEN(size);
     memcpy(CMSG_DATA(&control.header), q->fds, size);
     do
-        n = sendmsg(to, &message, MSG_NOSIGNAL);
+        n = sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : 0;
 }
 
-/* To the helper that runs, or to a new one where none does, or where that one was killed. */
+/* To the helper that runs, or to a new one where none does, or where that one was killed. There is
+ * room for more questions than are ever asked at once, so one that takes none is stuck. */
 static int ask(struct census *c, struct uid_range range, const char *what, const int *claim_fds,
                size_t n_claims)
 {
@@ -125,8 +140,8 @@ static int ask(struct census *c, struct uid_range range, const char *what, const
     ours = fds[0];
     q.fds[n_claims] = its = fds[1];
     r = c->pidfd >= 0 ? send_question(c->socket, &q) : -EPIPE;
-    if (r == -EPIPE || r == -ECONNRESET) {
-        helper_end(c);
+    if (r == -EPIPE || r == -ECONNRESET || r == -EAGAIN) {
+        census_give_up(c);
         r = helper_start(c);
         if (r == 0)
             r = send_question(c->socket, &q);

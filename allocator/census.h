@@ -27,6 +27,9 @@ struct census *census_new(void);
 /* Ends the helper. Questions under way are answered to nobody, and hold their claims until then.
  * NULL is allowed. */
 void census_free(struct census *c);
+/* The helper gives no answer, since somebody has stopped it, say: end it. What it was asked is
+ * UNKNOWN at once, and the next question starts another. */
+void census_give_up(struct census *c);
 
 /*
  * Ask about every uid of the range. `zombies` is how many dead tasks *each* uid is known to have,

@@ -10,6 +10,7 @@
 #include "allocator/census.h"
 #include "allocator/grant.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,6 +19,10 @@
 
 /* Uids in one question: one process goes round them, so that two questions use two processors. */
 #define TOGETHER_MAX 32
+/* Microseconds after which the helper itself is given up, and for each uid. It has its own patience
+ * with those that it asks by. */
+#define HELPER_PATIENCE (2 * CENSUS_PATIENCE_SEC * USEC_PER_SEC)
+#define HELPER_PATIENCE_EACH (10 * USEC_PER_MSEC)
 
 static_assert(TOGETHER_MAX <= CENSUS_CLAIMS_MAX, "each has a claim");
 
@@ -28,7 +33,7 @@ struct question {
     struct grant *members; /* linked by ->beside */
     size_t n;
     int fd;
-    sd_event_source *io;
+    sd_event_source *io, *timer;
 };
 
 void grant_ask(struct grant *g, grant_answer_fn then)
@@ -48,6 +53,7 @@ static void question_free(struct question *q)
     if (*at)
         *at = q->next;
     sd_event_source_disable_unref(q->io);
+    sd_event_source_disable_unref(q->timer);
     (void)close_fd(q->fd);
     free(q);
 }
@@ -84,6 +90,27 @@ static int on_answer(sd_event_source *source, int fd, uint32_t events, void *use
     return 0;
 }
 
+static int on_late(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct question *q = userdata;
+
+    (void)source;
+    (void)usec;
+    census_give_up(q->granter->allocator->census);
+    answer_all(q, WITNESS_UNKNOWN);
+    return 0;
+}
+
+static int question_await(struct question *q)
+{
+    int64_t patience = HELPER_PATIENCE + q->range.count * HELPER_PATIENCE_EACH;
+    int r = sd_event_add_io(q->granter->event, &q->io, q->fd, EPOLLIN, on_answer, q);
+
+    return r < 0 ? r
+                 : sd_event_add_time_relative(q->granter->event, &q->timer, CLOCK_MONOTONIC,
+                                              (uint64_t)patience, 0, on_late, q);
+}
+
 /* Trouble is an answer: UNKNOWN. */
 static void question_send(struct question *q)
 {
@@ -96,7 +123,7 @@ static void question_send(struct question *q)
     r = census_start_shared(q->granter->allocator->census, q->range, 0, claims, n);
     if (r >= 0) {
         q->fd = r;
-        r = sd_event_add_io(q->granter->event, &q->io, q->fd, EPOLLIN, on_answer, q);
+        r = question_await(q);
     }
     if (r < 0)
         answer_all(q, WITNESS_UNKNOWN);

@@ -276,6 +276,41 @@ class Killed(DaemonCase):
         support.check_holders(self, events)
 
 
+class Stuck(DaemonCase):
+    """The helper that asks the kernel is stopped: nothing is leased meanwhile, and nobody else
+    waits."""
+
+    def helpers(self):
+        """Of this namespace."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if file.read().startswith(b"uidpool-census\0serve"):
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def test_leases_end_without_its_answer(self):
+        self.d.start()
+        with self.d.client() as other:
+            other.call("Lease", pool="next", name="before")
+            for pid in support.poll(self.helpers, "the helper"):
+                os.kill(pid, signal.SIGSTOP)
+            clients = [self.d.client() for _ in range(CLIENTS)]
+            for number, client in enumerate(clients):
+                # Not neighbours, which would be asked about together.
+                client.send("Lease", pool="domid", domid=2 * number)
+            other.call("org.varlink.service.GetInfo")
+            for client in clients:
+                self.assertEqual(client.receive().get("error"), "io.uidpool.NotProven")
+                client.socket.close()
+            other.call("Lease", pool="next", name="behind")
+        self.assertEqual({lease["name"] for lease in self.u.leases()}, {"before", "behind"})
+        self.assertEqual(self.d.stop(), 0, self.d.said()[-2000:])
+
+
 class Memory(DaemonCase):
     """It answers a hundred thousand calls of every kind, and is no bigger than before."""
 

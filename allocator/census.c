@@ -228,6 +228,15 @@ enum witness census_finish(int fd)
     }
 }
 
+enum witness census_finish_late(struct census *c, int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    if (fd >= 0 && poll(&p, 1, 0) == 0)
+        census_give_up(c);
+    return census_finish(fd);
+}
+
 enum witness census_ask(struct census *c, struct uid_range range, uint32_t zombies, int claim_fd)
 {
     _cleanup_fd_ int fd = census_start(c, range, zombies, claim_fd);

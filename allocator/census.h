@@ -49,6 +49,8 @@ int census_start_shared(struct census *c, struct uid_range range, uint32_t zombi
  * answer yet, or the helper failed; it said why on standard error.
  */
 enum witness census_finish(int fd);
+/* The same when it was waited for long enough: without an answer the helper is given up. */
+enum witness census_finish_late(struct census *c, int fd);
 
 /*
  * How many tasks have a uid of the range as real uid now, the unreaped among them. For the record:

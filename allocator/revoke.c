@@ -231,7 +231,7 @@ static bool has_ended(int pidfd)
  * happens behind our back. */
 static enum witness take_census(struct job *job)
 {
-    enum witness answer = census_finish(job->census_fd);
+    enum witness answer = census_finish_late(job->revoker->allocator->census, job->census_fd);
 
     job->census_fd = close_fd(job->census_fd);
     return answer;

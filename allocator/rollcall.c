@@ -71,7 +71,7 @@ static void on_answer(void *userdata)
 {
     struct rollcall *c = userdata;
 
-    tell_all(c, census_finish(c->fd));
+    tell_all(c, census_finish_late(c->revoker->allocator->census, c->fd));
 }
 
 /* Trouble is an answer: UNKNOWN. */

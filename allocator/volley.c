@@ -324,7 +324,7 @@ static bool late_ones_part(struct volley *v)
 static void reaper_seen(void *userdata)
 {
     struct volley *v = userdata;
-    enum witness answer = census_finish(v->census_fd);
+    enum witness answer = census_finish_late(v->revoker->allocator->census, v->census_fd);
 
     v->census_fd = close_fd(v->census_fd);
     if (answer == WITNESS_EMPTY) {

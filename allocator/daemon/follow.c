@@ -216,6 +216,10 @@ static void view_clear(struct follow_view *v)
 
 static void lose_view(struct follow *f, const char *why)
 {
+    if (f->connected)
+        journal_say(LOG_WARNING, "xenstore is not followed until it is back: %s", why);
+    else if (!f->unreachable)
+        journal_say(LOG_NOTICE, "xenstore is not there yet, and waited for: %s", why);
     f->scanning = f->connected = false;
     f->unreachable = true;
     end_questions(f, false);
@@ -252,6 +256,8 @@ static void end_scan(struct follow *f)
     bool news = !f->connected || f->view.n_domains != f->incoming.n_domains;
 
     f->scanning = false;
+    if (!f->connected)
+        journal_say(LOG_INFO, "following xenstore, with %zu domains", f->incoming.n_domains);
     view_clear(&f->view);
     f->view = f->incoming;
     f->incoming = (struct follow_view){0};
@@ -639,8 +645,9 @@ static void mind_helper(struct follow *f)
     int r;
 
     if (f->n_pools == 0) {
-        if (f->helper)
-            lose_view(f, "no pool follows");
+        if (f->connected)
+            lose_view(f, "no pool follows any more");
+        end_questions(f, false);
         xenhelper_free(take_ptr(f->helper));
     } else if (!f->helper) {
         (void)snprintf(f->why, sizeof(f->why), "no answer yet");

@@ -161,7 +161,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         return 0;
     }
     turns_add(&s->turns, &c->user->turns, &c->turn);
-    return sd_event_source_set_enabled(s->turn, SD_EVENT_ONESHOT);
+    deferred_wake(&s->turn);
+    return 0;
 }
 
 /* What the peer has not read yet. */

@@ -11,6 +11,7 @@
 #include "allocator/daemon/refusals.h"
 #include "allocator/daemon/server.h"
 #include "allocator/daemon/turns.h"
+#include "allocator/deferred.h"
 
 #include <stdint.h>
 
@@ -25,7 +26,7 @@ struct server {
     size_t n_interfaces;
     struct quota quota;
     struct turns turns;
-    sd_event_source *turn;  /* of whoever may change nothing */
+    struct deferred turn;   /* of whoever may change nothing */
     sd_event_source *pause; /* in listening */
     struct refusals refusals;
     struct listener *listeners;

@@ -27,6 +27,11 @@
 /* Between two lines in the journal about refusals. */
 #define TELLING_USEC (60 * USEC_PER_SEC)
 
+/* Behind whatever else the loop has to do, but for what it does when it is idle: a deferred event
+ * is older than all others, so that among its equals those who always want something would keep the
+ * loop from the rest: connections, helpers that have ended, leases and commits. */
+#define TURN_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 50)
+
 struct listener {
     struct server *server;
     struct listener *next;
@@ -50,7 +55,7 @@ static int open_spare(void)
 }
 
 /* Whoever may change nothing: one connection, then everything else again. */
-static int on_turn(sd_event_source *source, void *userdata)
+static void on_turn(void *userdata)
 {
     struct server *s = userdata;
     struct turn *turn = turns_take(&s->turns);
@@ -58,9 +63,8 @@ static int on_turn(sd_event_source *source, void *userdata)
     if (turn)
         connection_work(
             (struct connection *)(void *)((char *)turn - offsetof(struct connection, turn)));
-    if (turns_is_empty(&s->turns))
-        return 0;
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    if (!turns_is_empty(&s->turns))
+        deferred_wake(&s->turn);
 }
 
 static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
@@ -77,10 +81,8 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 /* All that takes a descriptor or memory is had before it is needed. */
 static int add_sources(struct server *s)
 {
-    int r = sd_event_add_defer(s->event, &s->turn, on_turn, s);
+    int r = deferred_init(&s->turn, s->event, TURN_PRIORITY, on_turn, s);
 
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->turn, SD_EVENT_OFF);
     if (r >= 0)
         r = sd_event_add_time(s->event, &s->pause, CLOCK_MONOTONIC, 0, 0, on_pause_over, s);
     if (r >= 0)
@@ -158,7 +160,7 @@ void server_free(struct server *s)
     }
     refusals_clear(&s->refusals);
     quota_clear(&s->quota);
-    sd_event_source_disable_unref(s->turn);
+    deferred_clear(&s->turn);
     sd_event_source_disable_unref(s->pause);
     close_fd(s->spare);
     free(s->interfaces);

@@ -1124,6 +1124,36 @@ static void test_flood_delays_nobody(void **state)
     scene_end(&scene);
 }
 
+/* Nor does it keep others from being let in, or anything else of the loop from its turn. */
+static void test_flood_leaves_the_loop_to_others(void **state)
+{
+    static const char text[] = "{\"method\":\"toy.Echo\",\"oneway\":true}";
+    struct scene scene = scene_of(&server_limits_default);
+    int flooders[20], one;
+
+    (void)state;
+    scene_listen(&scene);
+    connect_as(&scene, STRANGER, STRANGER, flooders, ELEMENTS_OF(flooders));
+    run_until(&scene, server_connections(scene.server) == ELEMENTS_OF(flooders));
+    settle(&scene);
+    for (size_t i = 0; i < ELEMENTS_OF(flooders); i++) {
+        for (int j = 0; j < 1000; j++)
+            (void)!send(flooders[i], text, sizeof(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    for (size_t i = 0; i < 2 * ELEMENTS_OF(flooders); i++)
+        step(&scene);
+    toy.begun = 0;
+    one = connect_to(&scene);
+    assert_int_equal(send(one, "{\"method\":\"toy.Fail\"}", 22, MSG_NOSIGNAL), 22);
+    while (is_silent(one))
+        step(&scene);
+    assert_true(toy.begun < ELEMENTS_OF(flooders) / 2);
+    for (size_t i = 0; i < ELEMENTS_OF(flooders); i++)
+        close(flooders[i]);
+    close(one);
+    scene_end(&scene);
+}
+
 /*
  * Limits.
  */
@@ -1353,6 +1383,7 @@ int main(void)
         cmocka_unit_test(test_never_reads),
         cmocka_unit_test(test_reads_slowly),
         cmocka_unit_test(test_flood_delays_nobody),
+        cmocka_unit_test(test_flood_leaves_the_loop_to_others),
         cmocka_unit_test(test_connections_of_one),
         cmocka_unit_test(test_connections_in_all),
         cmocka_unit_test(test_calls_of_one),

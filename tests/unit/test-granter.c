@@ -13,6 +13,11 @@
 #include "tests/unit/processes.h"
 
 #define POOL_SIZE 200u
+/* Pools of its own, more of them than other tests need uids, and others at each run: the kernel
+ * counts what runs as a uid beside this one too. */
+#define POOLS_FIRST 2117000192u
+#define POOLS_STEP 256u
+#define POOLS_RUN 128u
 #define MANY 64u
 #define DISK "/run"
 #define LEDGER DISK "/l.db"
@@ -42,12 +47,28 @@ struct want {
     size_t n_survivors;
 };
 
+static uid_t next_base(void)
+{
+    static uid_t next;
+    uint32_t random;
+    uid_t base;
+
+    if (next == 0) {
+        assert_int_equal(getrandom(&random, sizeof(random), 0), sizeof(random));
+        next = POOLS_FIRST + random % 64 * POOLS_RUN * POOLS_STEP;
+        print_message("uids from %u\n", next);
+    }
+    base = next;
+    next += POOLS_STEP;
+    return base;
+}
+
 static uid_t add_pool(struct fixture *f, const char *name, enum uidpool_policy policy,
                       uint32_t size)
 {
     struct uidpool_pool pool = {.policy = policy, .size = size, .quarantine = 0};
 
-    pool.base = pool.next_uid = fresh_uids(TEST_UID_STEP);
+    pool.base = pool.next_uid = next_base();
     pool.gid = pool.base;
     (void)snprintf(pool.name, sizeof(pool.name), "%s", name);
     OK(ledger_begin(f->a.ledger, &problem));
@@ -548,17 +569,17 @@ static void test_no_room_is_no_conflict(void **state)
     uid_t base = add_pool(f, "domid", UIDPOOL_POLICY_DOMID, 8);
     struct want *w = calloc(GRANT_CLAIMS_MAX, sizeof(*w)), first = wish(f, "domid", 0),
                 waits = wish(f, "domid", 1);
-    int64_t end_of_time = clock_monotonic_usec() + 2200 * USEC_PER_MSEC;
     int fd = claim(f, base + 1);
+    struct grant *job;
     pid_t helper;
 
     assert_non_null(w);
     run_one(&first);
     helper = find_helper();
     assert_int_equal(kill(helper, SIGSTOP), 0);
-    waits.request.timeout = 2 * USEC_PER_SEC;
     add(&waits);
     turn(f);
+    job = f->a.granter->jobs;
     for (unsigned i = 0; i < GRANT_CLAIMS_MAX; i++) {
         w[i] = wish(f, "next", i);
         add(&w[i]);
@@ -566,8 +587,9 @@ static void test_no_room_is_no_conflict(void **state)
     while (f->a.granter->n_claims < GRANT_CLAIMS_MAX)
         turn(f);
     close(fd);
-    while (clock_monotonic_usec() < end_of_time)
-        assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
+    job->deadline = 0;
+    while (!waits.told && !job->ready)
+        turn(f);
     assert_int_equal(waits.told, 0);
     assert_int_equal(kill(helper, SIGCONT), 0);
     run(f);

@@ -291,10 +291,11 @@ static enum uidpool_status open_checked(struct ledger *l, enum ledger_access acc
         status = check_version(l, upgrade, ret_version, p);
     if (status == UIDPOOL_OK)
         status = check_mark(l, p);
-    /* A restored backup has a rollback journal, which is as safe but six times slower. Ignoring a
-     * refusal: somebody is reading it. */
+    /* A restored backup has a rollback journal, which is as safe but six times slower. The look
+     * after it makes the -wal, which the daemon watches. Ignoring a refusal: somebody reads it. */
     if (status == UIDPOOL_OK && access != LEDGER_READ)
-        (void)sqlite3_exec(l->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        (void)sqlite3_exec(l->db, "PRAGMA journal_mode = WAL; PRAGMA user_version", NULL, NULL,
+                           NULL);
     return status;
 }
 

@@ -152,6 +152,16 @@ class Ledgers(Case):
         self.assertEqual(self.d.process.wait(timeout=support.LIMIT), 1)
         self.assertIn("not the file any more", self.d.said())
 
+    def test_restored_ledger(self):
+        """A backup has no -wal yet; the daemon is the first that opens it."""
+        self.add_pool(BASE)
+        self.run_ok("ledger", "backup", os.path.join(self.dir, "copy.db"))
+        for suffix in ("-wal", "-shm", ".lock"):
+            os.unlink(self.u.ledger + suffix)
+        os.rename(os.path.join(self.dir, "copy.db"), self.u.ledger)
+        self.d.start()
+        self.serves()
+
     def test_two_daemons(self):
         self.add_pool(BASE)
         self.d.start()
@@ -536,6 +546,7 @@ class Signals(Case):
                 process = subprocess.Popen(["sleep", "1000"], user=lease["uid"],
                                            group=lease["gid"], extra_groups=[])
                 self.addCleanup(process.wait)
+                self.addCleanup(process.kill)
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(self.d.client()) for _ in range(10)]
             for domid, client in enumerate(clients):

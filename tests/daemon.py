@@ -39,10 +39,11 @@ class Client:
 
     def __init__(self, path, limit=support.LIMIT):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(limit)
         self.buffer = bytearray()
         try:
+            # With a limit it would not wait for a place in a queue that others keep full.
             self.socket.connect(path)
+            self.socket.settimeout(limit)
         except OSError:
             self.socket.close()
             raise

@@ -205,6 +205,37 @@ class Following:
         self.wait_gone(5)
         self.assertEqual(process.wait(timeout=support.LIMIT), -signal.SIGKILL)
 
+    def test_the_host_is_rebooted(self):
+        """What the last boot left is proven, but for the uid of one who was started again before
+        the daemon: that is another domain, whatever its uuid."""
+        self.begin()
+        uuids = {domid: self.domain(domid) for domid in (5, 6, 7, 8)}
+        self.d.kill()
+        self.store.crash()
+        for domid in uuids:
+            os.unlink(os.path.join(self.store.domains, str(domid)))
+        boot_id = os.path.join(self.dir, "boot_id")
+        with open(boot_id, "w", encoding="ascii") as file:
+            print(new_uuid(), file=file)
+        subprocess.run(["mount", "--bind", boot_id, "/proc/sys/kernel/random/boot_id"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/proc/sys/kernel/random/boot_id"], check=True)
+        self.store.start()
+        self.store.create(5, uuids[5])
+        self.store.write(self.store.kill_uid_path(5), BASE + 5)
+        same = self.process(5)
+        self.store.create(6, new_uuid())
+        other = self.process(6)
+        self.d.start()
+        self.wait_gone(7, 8)
+        self.turn()
+        self.assertEqual(set(self.leases()), {5, 6})
+        self.assertEqual((same.poll(), other.poll()), (None, None))
+        for domid, process in ((5, same), (6, other)):
+            self.store.kill(domid)
+            self.wait_gone(domid)
+            self.assertEqual(process.wait(timeout=support.LIMIT), -signal.SIGKILL)
+        self.domain(5)
+
     def test_a_second_try_asks_the_store(self):
         """The daemon is in a PID namespace of its own: it cannot kill what is out here, and the
         census sees it all the same."""

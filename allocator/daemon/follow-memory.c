@@ -63,6 +63,7 @@ static struct follow_lease_memory *renew_leases(const struct follow_memory *m,
         if (old)
             all[i] = *old;
         all[i].id = f->leases[i].id;
+        all[i].old |= f->leases[i].other_boot;
     }
     if (all && f->n_leases > 0)
         qsort(all, f->n_leases, sizeof(*all), by_id);
@@ -194,9 +195,10 @@ bool follow_guard(const struct follow_memory *m, const struct uidpool_lease *lea
     /* A store that is not known to be ours is perhaps younger than those who live. */
     if (!m->marked || !k || k->hidden)
         return false;
-    /* What was leased before the reboot is gone; who came after it would be in this store. */
-    if (!lease->other_boot && lease->id <= m->since && !k->seen && !k->died_before)
+    /* In the first store of this boot all are who came in it. In a later one only those who came
+     * since, and whom we saw there. */
+    if (m->lost && (k->old || lease->id <= m->since) && !k->seen && !k->died_before)
         return false;
-    *ret_uuid = k->seen && !k->gone && !lease->other_boot ? lease->uuid : "";
+    *ret_uuid = k->seen && !k->gone && !k->old ? lease->uuid : "";
     return true;
 }

@@ -281,7 +281,7 @@ static void judge_present(struct planning *p, const struct uidpool_lease *l,
         return;
     }
     /* Whoever is there now came after the last boot, after it was seen gone, or is another. */
-    if (l->other_boot || k->gone || !same) {
+    if (k->old || k->gone || !same) {
         k->gone = true;
         tell_next_owner(p, l, k, d);
     }
@@ -309,7 +309,7 @@ static bool judge_lease(struct planning *p, const struct uidpool_lease *l)
         k->absent = k->retried = false;
         break;
     }
-    return is_leased(l) && presence != FOLLOW_PRESENT;
+    return !k->old && presence != FOLLOW_PRESENT;
 }
 
 /*
@@ -321,12 +321,13 @@ static bool judge_lease(struct planning *p, const struct uidpool_lease *l)
 static void judge_store(struct planning *p)
 {
     struct follow_memory *m = p->m;
-    bool lost = false;
+    bool another = m->connection != p->f->connection, lost = false;
     int64_t since;
 
+    m->connection = p->f->connection;
     if (read_marker(p->f->view->marker, p->f->ledger, &since, &lost) &&
         !(m->marked && since < m->since)) {
-        if (m->since != since)
+        if (m->marked ? m->since != since : another)
             follow_memory_forget_store(m);
         m->marked = true;
         m->since = since;
@@ -334,7 +335,8 @@ static void judge_store(struct planning *p)
         return;
     }
     m->lost |= m->marked;
-    follow_memory_forget_store(m);
+    if (m->marked || another)
+        follow_memory_forget_store(m);
 }
 
 /* With a lease whose domain is not there it is not the first store that we meet, or others used the

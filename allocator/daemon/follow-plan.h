@@ -65,6 +65,8 @@ struct follow_lease_memory {
     bool absent;      /* when it was last looked for */
     bool died_before; /* a store that was lost called it gone, and its domid free, until the end */
     bool hidden;      /* a next owner was seen in a store that was lost, and may live */
+    bool old;         /* it was leased before the last reboot; the ledger forgets that when it is
+                         being revoked */
     int64_t absent_since; /* in our sight all the time; 0: it is not */
     int64_t ask_at;       /* not before, after a failure */
 };
@@ -92,7 +94,8 @@ struct follow_memory {
     int64_t since;
     bool lost; /* it is not the first store of this boot: who lives need not be in it */
     bool told_lost;
-    int64_t mark_at; /* not before: a store may refuse it */
+    int64_t mark_at;     /* not before: a store may refuse it */
+    uint64_t connection; /* of the last plan */
 };
 
 void follow_memory_clear(struct follow_memory *m);
@@ -147,6 +150,7 @@ struct follow_action {
 
 struct follow_facts {
     const struct follow_view *view;
+    uint64_t connection; /* another number after each time that the store was out of sight */
     const struct uidpool_pool *pools; /* those that follow */
     size_t n_pools;
     const struct uidpool_lease *leases; /* of these pools, in any state */

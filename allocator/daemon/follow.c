@@ -50,8 +50,9 @@ struct follow {
     bool scanning, connected; /* `incoming` is filled; `view` is true */
     bool unreachable;         /* there is no store, as far as we know */
     struct follow_view view, incoming;
-    size_t room; /* of incoming.domains */
-    uint64_t connection, incoming_connection;
+    size_t room;                                /* of incoming.domains */
+    uint64_t connection, incoming_connection;   /* as the helper counts them */
+    uint64_t sight;                             /* as we do, over all helpers */
     unsigned char wanted[(DOMID_LAST + 8) / 8]; /* told to the helper */
 
     struct uidpool_pool *pools;
@@ -256,6 +257,8 @@ static void end_scan(struct follow *f)
     bool news = !f->connected || f->view.n_domains != f->incoming.n_domains;
 
     f->scanning = false;
+    if (!f->connected || f->connection != f->incoming_connection)
+        f->sight++;
     if (!f->connected)
         journal_say(LOG_INFO, "following xenstore, with %zu domains", f->incoming.n_domains);
     view_clear(&f->view);
@@ -612,6 +615,7 @@ static void plan(struct follow *f)
 {
     struct follow_facts facts = {
         .view = &f->view,
+        .connection = f->sight,
         .pools = f->pools,
         .n_pools = f->n_pools,
         .leases = f->leases,
@@ -721,6 +725,18 @@ static int watch_ledger(struct follow *f)
     return r < 0 ? r : 0;
 }
 
+/* Before anything is revoked: which leases are older than the boot is seen only until then. */
+static int remember_leases(struct follow *f)
+{
+    struct follow_facts facts = {.view = &f->view, .now = clock_monotonic_usec()};
+
+    if (!read_ledger(f))
+        return 0; /* the helper will not be started either */
+    facts.leases = f->leases;
+    facts.n_leases = f->n_leases;
+    return follow_memory_renew(&f->memory, &facts);
+}
+
 int follow_new(struct daemon *d, const char *socket, void (*changed)(void *userdata),
                void *userdata, struct follow **ret)
 {
@@ -738,6 +754,8 @@ int follow_new(struct daemon *d, const char *socket, void (*changed)(void *userd
     r = name_ledger(f);
     if (r == 0)
         r = watch_ledger(f);
+    if (r == 0)
+        r = remember_leases(f);
     if (r < 0) {
         follow_free(f);
         return r;

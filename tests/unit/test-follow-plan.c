@@ -606,11 +606,80 @@ static void the_guard_asks_the_right_question(void **state)
     assert_nothing(s);
     assert_true(follow_guard(&s->memory, l, &uuid));
     assert_string_equal(uuid, "");
-    /* In a store that is younger than the lease its absence proves nothing. */
+    /* In a store that lost what was before the lease its absence proves nothing. */
     follow_memory_clear(&s->memory);
-    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 20");
+    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 20 lost");
     no_domains(s);
     set_absent(s, 5);
+    assert_retried(s, l);
+    assert_false(follow_guard(&s->memory, l, &uuid));
+    /* In the first one of this boot it does. */
+    follow_memory_clear(&s->memory);
+    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 20");
+    assert_retried(s, l);
+    assert_true(follow_guard(&s->memory, l, &uuid));
+    assert_string_equal(uuid, "");
+}
+
+/* A store that is not marked yet is one and the same all the while. */
+static void a_next_owner_before_the_marker(void **state)
+{
+    struct scene *s = *state;
+    const char *uuid = "x";
+    struct uidpool_lease *l;
+
+    add_pool(s, UIDPOOL_POLICY_DOMID);
+    l = add_own(s, 20, 5, A);
+    l->state = UIDPOOL_STATE_REVOKING;
+    add_domain(s, 5, B);
+    s->view.marker[0] = '\0';
+    plan_at(s, 1);
+    assert_non_null(find(s, FOLLOW_NEXT_OWNER));
+    plan_at(s, 1);
+    assert_null(find(s, FOLLOW_NEXT_OWNER));
+    assert_false(follow_guard(&s->memory, l, &uuid));
+    /* It goes before the marker is seen. */
+    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 100");
+    no_domains(s);
+    set_absent(s, 5);
+    assert_retried(s, l);
+    assert_true(follow_guard(&s->memory, l, &uuid));
+    assert_string_equal(uuid, "");
+}
+
+/* The ledger calls it a lease of this boot as soon as it is being revoked. */
+static void what_the_last_boot_left_is_revoked(void **state)
+{
+    struct scene *s = *state;
+    const char *uuid = "x";
+    struct uidpool_lease *l;
+
+    add_pool(s, UIDPOOL_POLICY_DOMID);
+    l = add_own(s, 20, 5, A);
+    l->other_boot = true;
+    assert_int_equal(follow_memory_renew(&s->memory, &s->facts), 0);
+    l->state = UIDPOOL_STATE_REVOKING;
+    l->other_boot = false;
+    set_absent(s, 5);
+    s->view.marker[0] = '\0';
+    plan_at(s, 1);
+    assert_int_equal(s->plan.n, 1);
+    assert_false(need(s, FOLLOW_MARK)->lost);
+    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 100");
+    assert_retried(s, l);
+    assert_true(follow_guard(&s->memory, l, &uuid));
+    assert_string_equal(uuid, "");
+    /* Also by the next daemon, which knows no more than the ledger. */
+    follow_memory_clear(&s->memory);
+    assert_retried(s, l);
+    assert_true(follow_guard(&s->memory, l, &uuid));
+    assert_string_equal(uuid, "");
+    /* But not in a store that is another one than it was. */
+    follow_memory_clear(&s->memory);
+    s->view.marker[0] = '\0';
+    plan_at(s, 1);
+    assert_true(need(s, FOLLOW_MARK)->lost);
+    (void)snprintf(s->view.marker, sizeof(s->view.marker), LEDGER " 100 lost");
     assert_retried(s, l);
     assert_false(follow_guard(&s->memory, l, &uuid));
 }
@@ -854,6 +923,7 @@ static void lose_store(struct world *w)
     w->writing = -1;
     w->stale = true;
     follow_memory_interrupted(&w->s->memory);
+    w->s->facts.connection++;
     w->lost++;
 }
 
@@ -994,6 +1064,8 @@ int main(void)
         test(the_next_owner_is_left_alone),
         test(who_is_being_revoked_keeps_the_uid),
         test(the_guard_asks_the_right_question),
+        test(a_next_owner_before_the_marker),
+        test(what_the_last_boot_left_is_revoked),
         test(a_revocation_goes_on_when_the_store_is_lost),
         test(the_kill_uid_is_kept),
         test(a_name_of_two_domains_is_nobodys),

@@ -99,7 +99,7 @@ struct granter {
     struct uidpool_pool counted;
     int64_t counted_at, count_took;
     struct scan *scan; /* shared by all who look for strangers */
-    sd_event_source *scanning;
+    struct deferred scanning;
 };
 
 /* Have a turn: somebody is ready, or asks. */

@@ -9,6 +9,7 @@
 
 #include "allocator/await.h"
 #include "allocator/committer.h"
+#include "allocator/deferred.h"
 #include "allocator/machine.h"
 #include "allocator/reaper.h"
 #include "allocator/residue.h"
@@ -87,10 +88,10 @@ struct revoker {
     struct scan *scan;
     int64_t scan_wanted, scan_begun, scan_cost;
     struct residue *sweep;
-    sd_event_source *begin;  /* waiting jobs */
-    sd_event_source *muster; /* kills and questions, for those who want them together */
-    sd_event_source *work;   /* begins and steps the scan and the sweep */
-    sd_event_source *hurry;  /* the same, where the loop has always something better to do */
+    sd_event_source *begin; /* waiting jobs */
+    struct deferred muster; /* kills and questions, for those who want them together */
+    sd_event_source *work;  /* begins and steps the scan and the sweep */
+    sd_event_source *hurry; /* the same, where the loop has always something better to do */
 };
 
 /* A job with nothing begun. NULL if there is no memory. */

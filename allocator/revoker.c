@@ -256,20 +256,17 @@ size_t revoker_collect(const struct revoker *r, bool (*wants)(const struct job *
     return n;
 }
 
-/* Off first: what is done here may want more of it. */
-static int on_muster(sd_event_source *source, void *userdata)
+static void on_muster(void *userdata)
 {
     struct revoker *r = userdata;
 
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     volley_muster(r);
     rollcall_muster(r);
-    return 0;
 }
 
 void revoker_muster(struct revoker *r)
 {
-    (void)sd_event_source_set_enabled(r->muster, SD_EVENT_ON);
+    deferred_wake(&r->muster);
 }
 
 /*
@@ -391,7 +388,7 @@ static int add_sources(struct revoker *r)
     int e = add_deferred(r, &r->begin, on_begin, SD_EVENT_PRIORITY_NORMAL);
 
     if (e >= 0)
-        e = add_deferred(r, &r->muster, on_muster, MUSTER_PRIORITY);
+        e = deferred_init(&r->muster, r->event, MUSTER_PRIORITY, on_muster, r);
     if (e >= 0)
         e = add_deferred(r, &r->work, on_work, SD_EVENT_PRIORITY_IDLE);
     if (e >= 0)
@@ -437,7 +434,7 @@ void revoker_free(struct revoker *r)
     scan_free(r->scan);
     residue_free(r->sweep);
     sd_event_source_disable_unref(r->begin);
-    sd_event_source_disable_unref(r->muster);
+    deferred_clear(&r->muster);
     sd_event_source_disable_unref(r->work);
     sd_event_source_disable_unref(r->hurry);
     sd_event_unref(r->event);

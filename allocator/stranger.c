@@ -119,18 +119,19 @@ static bool is_scan_wanted(const struct granter *granter)
     return false;
 }
 
-static int on_scanning(sd_event_source *source, void *userdata)
+static void on_scanning(void *userdata)
 {
     struct granter *granter = userdata;
 
     if (!granter->scan)
         begin_scan(granter);
-    if (granter->scan && scan_step(granter->scan, SCAN_CHUNK) > 0)
-        return 0;
+    if (granter->scan && scan_step(granter->scan, SCAN_CHUNK) > 0) {
+        deferred_wake(&granter->scanning);
+        return;
+    }
     end_scan(granter);
-    if (!is_scan_wanted(granter))
-        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    return 0;
+    if (is_scan_wanted(granter))
+        deferred_wake(&granter->scanning);
 }
 
 /* Most granters never need one. */
@@ -138,18 +139,18 @@ static int wake_scan(struct granter *granter)
 {
     int r = 0;
 
-    if (!granter->scanning) {
-        r = sd_event_add_defer(granter->event, &granter->scanning, on_scanning, granter);
-        if (r >= 0)
-            r = sd_event_source_set_priority(granter->scanning, SD_EVENT_PRIORITY_IDLE);
-    }
-    return r < 0 ? r : sd_event_source_set_enabled(granter->scanning, SD_EVENT_ON);
+    if (!granter->scanning.work)
+        r = deferred_init(&granter->scanning, granter->event, SD_EVENT_PRIORITY_IDLE, on_scanning,
+                          granter);
+    if (r >= 0)
+        deferred_wake(&granter->scanning);
+    return r;
 }
 
 void stranger_drop_scan(struct granter *granter)
 {
     scan_free(take_ptr(granter->scan));
-    granter->scanning = sd_event_source_disable_unref(granter->scanning);
+    deferred_clear(&granter->scanning);
 }
 
 static void step_look(struct grant *g)

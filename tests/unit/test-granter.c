@@ -778,6 +778,34 @@ static void test_who_goes_is_no_stranger(void **state)
     assert_got(&w, f->base);
 }
 
+static int on_always(sd_event_source *source, void *userdata)
+{
+    (void)source;
+    (void)userdata;
+    return 0;
+}
+
+/* What else the loop has to do may put off the look at a stranger, but not for ever. */
+static void test_a_stranger_and_a_loop_that_is_never_idle(void **state)
+{
+    struct fixture *f = *state;
+    struct want w = wish(f, "next", 1);
+    int64_t end_at = clock_monotonic_usec() + PATIENCE_USEC;
+    sd_event_source *always = NULL;
+    pid_t pid = start_plain(f->base);
+
+    assert_true(sd_event_add_defer(f->event, &always, on_always, NULL) >= 0);
+    assert_true(sd_event_source_set_priority(always, SD_EVENT_PRIORITY_NORMAL + 1) >= 0);
+    assert_true(sd_event_source_set_enabled(always, SD_EVENT_ON) >= 0);
+    add(&w);
+    while (w.told == 0 && clock_monotonic_usec() < end_at)
+        turn(f);
+    sd_event_source_disable_unref(always);
+    assert_got(&w, f->base + 1);
+    assert_int_equal(at(f, f->base).state, UIDPOOL_STATE_HELD);
+    end(pid);
+}
+
 /*
  * Reservations.
  */
@@ -1062,6 +1090,7 @@ int main(int argc, char *argv[])
         TEST(test_strangers_in_a_block),
         TEST(test_the_dead_are_no_strangers),
         TEST(test_who_goes_is_no_stranger),
+        TEST(test_a_stranger_and_a_loop_that_is_never_idle),
         TEST(test_reservations),
         TEST(test_adoption),
         TEST(test_adoption_kills_nobody),

@@ -353,21 +353,27 @@ static int on_always(sd_event_source *source, void *userdata)
     return 0;
 }
 
+/* Neither what is done for all at once nor what is done when nothing else is to do may wait for
+ * ever. */
 static void test_loop_that_is_never_idle(void **state)
 {
-    struct uidpool_lease lease = grant(&world, 5, 1);
-    sd_event_source *always = NULL;
-    pid_t pid = start_plain(lease.uid);
-    struct told told;
+    static const int64_t priorities[] = {SD_EVENT_PRIORITY_IDLE - 1, SD_EVENT_PRIORITY_NORMAL + 1};
 
     (void)state;
-    assert_true(sd_event_add_defer(world.event, &always, on_always, NULL) >= 0);
-    assert_true(sd_event_source_set_priority(always, SD_EVENT_PRIORITY_IDLE - 1) >= 0);
-    assert_true(sd_event_source_set_enabled(always, SD_EVENT_ON) >= 0);
-    told = revoke_now(&lease, NULL);
-    assert_int_equal(told.status, UIDPOOL_OK);
-    sd_event_source_disable_unref(always);
-    assert_killed(pid);
+    for (size_t i = 0; i < ELEMENTS_OF(priorities); i++) {
+        struct uidpool_lease lease = grant(&world, 5 + (int64_t)i, 1);
+        sd_event_source *always = NULL;
+        pid_t pid = start_plain(lease.uid);
+        struct told told;
+
+        assert_true(sd_event_add_defer(world.event, &always, on_always, NULL) >= 0);
+        assert_true(sd_event_source_set_priority(always, priorities[i]) >= 0);
+        assert_true(sd_event_source_set_enabled(always, SD_EVENT_ON) >= 0);
+        told = revoke_now(&lease, NULL);
+        assert_int_equal(told.status, UIDPOOL_OK);
+        sd_event_source_disable_unref(always);
+        assert_killed(pid);
+    }
 }
 
 static bool no_orphans(void *nothing)

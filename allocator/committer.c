@@ -90,7 +90,13 @@ static enum uidpool_status write_one(struct ledger *l, struct entry *entry, stru
     if (status != UIDPOOL_OK)
         return status;
     entry->status = entry->write(l, entry->userdata, &entry->problem);
-    return ledger_part_end(l, entry->status == UIDPOOL_OK, p);
+    status = ledger_part_end(l, entry->status == UIDPOOL_OK, p);
+    /* A full disk took the whole transaction along: say that, not that the part is gone. */
+    if (status != UIDPOOL_OK && entry->status == UIDPOOL_FAILED) {
+        *p = entry->problem;
+        return entry->status;
+    }
+    return status;
 }
 
 /* One transaction for up to BATCH_MAX of those that wait, who are then in `written`. */

@@ -3,6 +3,7 @@
 #include "allocator/committer.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "db/internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -169,6 +170,36 @@ static void test_no_one_is_told_success_when_the_commit_fails(void **state)
     assert_false(is_durable(f, "a"));
 }
 
+/* As if the disk had been full in the middle: SQLite may roll back everything by itself. */
+static enum uidpool_status write_and_lose_all(struct ledger *l, void *userdata, struct problem *p)
+{
+    (void)userdata;
+    assert_int_equal(sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    return problem_set(p, UIDPOOL_FAILED, "the disk is full");
+}
+
+static void test_a_disk_that_is_full_is_no_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct want before = {.name = "a", .base = BASE}, full = {.name = "b", .base = BASE + 100},
+                after = {.name = "c", .base = BASE + 200}, later = {.name = "d", .base = BASE};
+
+    add(f, &before);
+    full.f = f;
+    assert_int_equal(committer_add(f->committer, write_and_lose_all, told, &full), 0);
+    add(f, &after);
+    turn(f);
+    assert_int_equal(before.status, UIDPOOL_FAILED);
+    assert_int_equal(full.status, UIDPOOL_FAILED);
+    assert_int_equal(after.status, UIDPOOL_FAILED);
+    assert_false(is_durable(f, "a"));
+    assert_false(is_durable(f, "c"));
+    add(f, &later);
+    turn(f);
+    assert_int_equal(later.status, UIDPOOL_OK);
+    assert_true(is_durable(f, "d"));
+}
+
 static void test_who_is_told_may_add(void **state)
 {
     struct fixture *f = *state;
@@ -235,6 +266,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_clash_within_one_transaction, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_one_is_told_success_when_the_commit_fails, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_disk_that_is_full_is_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_is_told_may_add, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_forgotten_are_neither_written_nor_told, setup,
                                         teardown),

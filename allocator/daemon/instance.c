@@ -22,10 +22,10 @@ struct identity {
 
 struct instance {
     char ledger[PATH_MAX], ledger_lock[PATH_MAX], own[PATH_MAX];
-    int fd;                         /* of `own`, locked */
-    struct identity opened, locked; /* the ledger, and its lock file */
+    int fd;                                /* of `own`, locked */
+    struct identity opened, locked, owned; /* the ledger, its lock file, and `own` */
     sd_event_source *source;
-    void (*replaced)(void *userdata);
+    void (*replaced)(const char *path, void *userdata);
     void *userdata;
 };
 
@@ -79,11 +79,18 @@ static enum uidpool_status take_lock(struct instance *i, const char *socket, str
     int n, r;
 
     i->fd = lockfile_open(i->own);
+    if (i->fd == -EPERM)
+        return problem_set(p, UIDPOOL_LEDGER,
+                           "%s is a link, no file, or may be written by others; find out who made "
+                           "it, and remove it; nothing was changed",
+                           i->own);
     if (i->fd < 0)
         return problem_errno(p, i->fd, "cannot open %s", i->own);
     r = lock_in_time(i->fd);
     if (r == -EAGAIN)
         return somebody_else(i, p);
+    if (r == 0)
+        r = identify(i->own, &i->owned);
     if (r < 0)
         return problem_errno(p, r, "cannot lock %s", i->own);
     n = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), socket);
@@ -135,21 +142,32 @@ void instance_free(struct instance *i)
     free(i);
 }
 
+/* NULL: all are what was opened. */
+static const char *find_replaced(const struct instance *i)
+{
+    if (!is_same(i->ledger, &i->opened))
+        return i->ledger;
+    if (!is_same(i->ledger_lock, &i->locked))
+        return i->ledger_lock;
+    return is_same(i->own, &i->owned) ? NULL : i->own;
+}
+
 static int on_directory(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
     struct instance *i = userdata;
+    const char *path = find_replaced(i);
 
     (void)source;
     (void)event;
-    if (is_same(i->ledger, &i->opened) && is_same(i->ledger_lock, &i->locked))
+    if (!path)
         return 0;
     (void)sd_event_source_set_enabled(i->source, SD_EVENT_OFF);
-    i->replaced(i->userdata);
+    i->replaced(path, i->userdata);
     return 0;
 }
 
-int instance_watch(struct instance *i, sd_event *event, void (*replaced)(void *userdata),
-                   void *userdata)
+int instance_watch(struct instance *i, sd_event *event,
+                   void (*replaced)(const char *path, void *userdata), void *userdata)
 {
     char copy[PATH_MAX];
     int r;

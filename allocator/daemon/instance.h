@@ -24,10 +24,10 @@ enum uidpool_status instance_new(const char *ledger, const char *socket, struct 
 /* NULL is allowed. */
 void instance_free(struct instance *i);
 
-/* `replaced` is called from the loop, once, when the path of the ledger or of its lock file does
- * not lead any more to what was opened: what is written from now on would be in nobody's ledger. 0
- * or a negative errno. */
-int instance_watch(struct instance *i, sd_event *event, void (*replaced)(void *userdata),
-                   void *userdata);
+/* `replaced` is called from the loop, once, with the first path of the ledger, its lock file and
+ * LEDGER.daemon that does not lead any more to what was opened: what is written from now on would
+ * be in nobody's ledger, or beside another daemon. 0 or a negative errno. */
+int instance_watch(struct instance *i, sd_event *event,
+                   void (*replaced)(const char *path, void *userdata), void *userdata);
 
 #endif

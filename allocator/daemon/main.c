@@ -152,16 +152,17 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *signal
     return stop(userdata);
 }
 
-/* What we have open is no ledger any more. Started again we have the right one, or say why not. */
-static void on_replaced(void *userdata)
+/* What we have open is no ledger any more, or another daemon may have begun beside us. Started
+ * again we have the right one, or say why not. */
+static void on_replaced(const char *path, void *userdata)
 {
     struct service *s = userdata;
 
     journal_say(
         LOG_ERR,
-        "the ledger %s is not the file any more that was opened; ending, so as to be started "
-        "with the one that is there now",
-        s->options->ledger);
+        "%s is not the file any more that was opened; ending, so as to be started anew with what "
+        "is there now",
+        path);
     s->result = UIDPOOL_FAILED;
     (void)sd_event_exit(s->daemon.event, (int)s->result);
 }
@@ -183,18 +184,19 @@ static void load_policy(struct service *s)
 }
 
 /* A configuration that is wrong leaves the last one that was right. */
-static void reload_places(struct service *s)
+static bool reload_places(struct service *s)
 {
     struct places places = {NULL, NULL};
     struct problem p = {0};
 
     if (places_read(s->options->config, &places, &p) != UIDPOOL_OK) {
         journal_say(LOG_ERR, "%s; going on with what was read before", p.text);
-        return;
+        return false;
     }
     s->daemon.allocator.places = (const char *const *)places.items;
     places_clear(&s->places);
     s->places = places;
+    return true;
 }
 
 /* On the socket that was passed, or on one of our own. */
@@ -278,17 +280,19 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *sig
 {
     struct service *s = userdata;
     struct problem p = {0};
+    bool read;
 
     (void)source;
     (void)signal;
     readiness_reloading();
     load_policy(s);
-    reload_places(s);
+    read = reload_places(s);
     s->names_failed = false;
     if (look_at_pools(s, &p) != UIDPOOL_OK)
         journal_say(LOG_ERR, "%s; the next reload tries again", p.text);
     status_changed(s->status);
-    journal_say(LOG_INFO, "read the configuration, the pools and the group again");
+    journal_say(LOG_INFO, "read %sthe pools and the group again",
+                read ? "the configuration, " : "");
     readiness_reloaded();
     return 0;
 }

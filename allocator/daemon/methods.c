@@ -371,7 +371,9 @@ static void release_all(struct pending *pending, const struct lease_list *live, 
         const struct uidpool_lease *lease = &live->items[i];
 
         pending->waiting++;
-        if (revocations_add(revocations, lease, true, timeout, on_released, pending) == 0)
+        /* There 0 is the usual time; here it is a try without waiting. */
+        if (revocations_add(revocations, lease, true, timeout > 0 ? timeout : 1, on_released,
+                            pending) == 0)
             continue;
         pending->waiting--;
         (void)problem_set(&p, UIDPOOL_FAILED, "pool %s, uid %u: no memory for the release",

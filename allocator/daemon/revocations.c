@@ -265,21 +265,24 @@ static void tell_failure(const struct pursuit *p, const struct outcome *outcome,
 }
 
 /* A try that the guard may have kept from its end is no answer to somebody who knows: they get one
- * of their own, at once. Takes those out of `askers` that are to be told now. */
+ * of their own, at once, with their time. Takes those out of `askers` that are to be told now. */
 static struct asker *take_answered(struct pursuit *p, struct asker *askers)
 {
     struct asker *answered = NULL;
+    int64_t timeout = 0;
 
     while (askers) {
         struct asker *asker = askers;
         struct asker **to = asker->asked ? &p->askers : &answered;
 
         askers = asker->next;
-        if (asker->asked && p->timeout < asker->timeout)
-            p->timeout = asker->timeout;
+        if (asker->asked && timeout < asker->timeout)
+            timeout = asker->timeout;
         asker->next = *to;
         *to = asker;
     }
+    if (timeout > 0)
+        p->timeout = timeout;
     return answered;
 }
 

@@ -389,6 +389,21 @@ static void test_release(void **state)
     json_decref(message);
 }
 
+/* To revocations_add() 0 is the usual time, half a minute. */
+static void test_release_without_waiting(void **state)
+{
+    struct fixture *f = *state;
+    struct uidpool_lease lease = visitor_lease(f->v, &f->pool, BASE + 5, 1, NULL, 5);
+
+    visitor_send(f->v, "io.uidpool.Release", json_pack("{s:i,s:i}", "domid", 5, "timeout", 0),
+                 false);
+    settle(f);
+    assert_int_equal(asked.n, 1);
+    assert_int_equal(asked.jobs[0].timeout, 1);
+    done(0, &lease, UIDPOOL_OK, NULL, 0);
+    json_decref(visitor_receive(f->v));
+}
+
 static void test_release_by_each(void **state)
 {
     struct fixture *f = *state;
@@ -890,6 +905,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_shapes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_release, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_release_without_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_release_by_each, setup, teardown),
         cmocka_unit_test_setup_teardown(test_release_not_proven, setup, teardown),
         cmocka_unit_test_setup_teardown(test_release_of_what_is_over, setup, teardown),

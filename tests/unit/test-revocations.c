@@ -124,6 +124,33 @@ static void test_asked_again(void **state)
     end_daemon();
 }
 
+static bool is_revoking(void *lease)
+{
+    return state_of(((struct uidpool_lease *)lease)->uid) == UIDPOOL_STATE_REVOKING;
+}
+
+/* Who asks during a try of the daemon's own gets another one, with the time that was asked for. */
+static void test_asked_meanwhile(void **state)
+{
+    struct uidpool_lease lease = grant(&world, 5, 1);
+    int64_t begun = clock_monotonic_usec();
+    struct told told[2] = {0};
+    pid_t pid = start_as(0, lease.uid, 0);
+
+    (void)state;
+    begin_daemon();
+    add(&lease, false, USEC_PER_SEC / 2, &told[0]);
+    run_until(&world, is_revoking, &lease);
+    add(&lease, true, 1, &told[1]);
+    run_until(&world, was_told, &told[1]);
+    assert_int_equal(told[0].n, 1);
+    assert_int_equal(told[1].status, UIDPOOL_NOT_PROVEN);
+    assert_true(clock_monotonic_usec() - begun < 20 * USEC_PER_SEC);
+    end(pid);
+    run_until(&world, is_over, &lease);
+    end_daemon();
+}
+
 static struct sentry sentry;
 static struct revocation_guard guard;
 
@@ -378,9 +405,9 @@ static int teardown(void **state)
 int main(int argc, char *argv[])
 {
     static const struct CMUnitTest tests[] = {
-        TEST(asked_and_proven), TEST(tried_again),       TEST(asked_again),
-        TEST(guard_forbids),    TEST(guard_cannot_tell), TEST(many),
-        TEST(other_boot),       TEST(rests_end),         TEST(ends_in_the_middle),
+        TEST(asked_and_proven), TEST(tried_again),        TEST(asked_again), TEST(asked_meanwhile),
+        TEST(guard_forbids),    TEST(guard_cannot_tell),  TEST(many),        TEST(other_boot),
+        TEST(rests_end),        TEST(ends_in_the_middle),
     };
 
     (void)argc;

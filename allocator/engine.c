@@ -3,8 +3,8 @@
 #include "allocator/engine.h"
 
 #include "allocator/committer.h"
-#include "allocator/granter.h"
-#include "allocator/revoker.h"
+#include "allocator/lease/granter.h"
+#include "allocator/revocation/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

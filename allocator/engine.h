@@ -7,7 +7,7 @@
 #ifndef ALLOCATOR_ENGINE_H
 #define ALLOCATOR_ENGINE_H
 
-#include "allocator/revocation.h"
+#include "allocator/revocation/revocation.h"
 
 /*
  * Make the committer, the revoker and the granter, on the loop of whoever has one, or with NULL on

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Release, recovery and clearing: which leases to bring to where the proof says. The bringing is
- * allocator/revoke.c's. */
+ * allocator/revocation/revoke.c's. */
 #include "allocator/allocator.h"
 #include "allocator/engine.h"
 #include "allocator/machine.h"

@@ -236,24 +236,24 @@ class TheRulesThemselves(unittest.TestCase):
         self.allows(broken_floors, "db/a.c", '/* #include "allocator/scan.h" */\n')
 
     def test_foreign_headers(self):
-        self.sees(broken_foreign, "allocator/lease.c", "#include <sqlite3.h>\n")
+        self.sees(broken_foreign, "allocator/lease/lease.c", "#include <sqlite3.h>\n")
         self.sees(broken_foreign, "allocator/libuidpool.c", "#include <jansson.h>\n")
         self.sees(broken_foreign, "common/log.c", "#include <libsmartcols/libsmartcols.h>\n")
-        self.sees(broken_foreign, "allocator/lease.c", "#include <libeconf.h>\n")
+        self.sees(broken_foreign, "allocator/lease/lease.c", "#include <libeconf.h>\n")
         self.allows(broken_foreign, "db/pool.c", "#include <sqlite3.h>\n")
 
     def test_calls(self):
-        self.sees(broken_calls, "allocator/lease.c", "kill(pid, 9);\n")
-        self.sees(broken_calls, "allocator/lease.c", "x = syscall(SYS_setresuid, 1, 1, 1);\n")
-        self.sees(broken_calls, "allocator/lease.c", "syscall(SYS_pidfd_send_signal, fd, 9);\n")
+        self.sees(broken_calls, "allocator/lease/lease.c", "kill(pid, 9);\n")
+        self.sees(broken_calls, "allocator/lease/lease.c", "x = syscall(SYS_setresuid, 1, 1, 1);\n")
+        self.sees(broken_calls, "allocator/lease/lease.c", "syscall(SYS_pidfd_send_signal, fd, 9);\n")
         self.sees(broken_calls, "allocator/scan.c", "syscall(SYS_kill, 1, 9);\n")
         self.sees(broken_calls, "common/spawn.c", "syscall(SYS_tgkill, 1, 1, 9);\n")
         self.sees(broken_calls, "allocator/scan.c", "return strtoul (text, NULL, 10);\n")
         self.sees(broken_calls, "allocator/helpers/reap.c", "n = atoi(argv[1]);\n")
         self.sees(broken_calls, "common/log.c", "strcpy(a, b);\n")
         self.allows(broken_calls, "allocator/helpers/reap.c", "setresuid(a, b, 0); kill(-1, 9);\n")
-        self.allows(broken_calls, "allocator/lease.c", '/* kill(-1) */ log("kill(-1)");\n')
-        self.allows(broken_calls, "allocator/lease.c", "tasks_kill(x); l->kill(x); reaper_kill(x);")
+        self.allows(broken_calls, "allocator/lease/lease.c", '/* kill(-1) */ log("kill(-1)");\n')
+        self.allows(broken_calls, "allocator/lease/lease.c", "tasks_kill(x); l->kill(x); reaper_kill(x);")
 
     def test_functions(self):
         body = "    x++;\n" * LONGEST_FUNCTION

@@ -10,7 +10,7 @@
 #include "allocator/daemon/journal.h"
 #include "allocator/daemon/revocations.h"
 #include "allocator/daemon/xenhelper.h"
-#include "allocator/granter.h"
+#include "allocator/lease/granter.h"
 #include "build_config.h"
 #include "common/cleanup.h"
 #include "common/clock.h"

@@ -12,7 +12,7 @@
 #include "allocator/daemon/message.h"
 #include "allocator/daemon/revocations.h"
 #include "allocator/daemon/subscribe.h"
-#include "allocator/granter.h"
+#include "allocator/lease/granter.h"
 #include "allocator/request.h"
 #include "common/cleanup.h"
 #include "common/clock.h"

@@ -12,7 +12,7 @@
 
 #include "allocator/daemon/journal.h"
 #include "allocator/daemon/rests.h"
-#include "allocator/revoker.h"
+#include "allocator/revocation/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

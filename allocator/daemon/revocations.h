@@ -9,7 +9,7 @@
 #define DAEMON_REVOCATIONS_H
 
 #include "allocator/daemon/daemon.h"
-#include "allocator/revocation.h"
+#include "allocator/revocation/revocation.h"
 
 /* Reads what is unproven and begins with it. `changed` (or NULL) is called from the loop whenever
  * revocations_status() would say something else. */

@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* As unimportant as the scans of revocations (allocator/revoker.c), with which they take turns: a
- * stream that always has more to say must keep no lease from being written and no uid from being
- * proven. */
+/* As unimportant as the scans of revocations (allocator/revocation/revoker.c), with which they take
+ * turns: a stream that always has more to say must keep no lease from being written and no uid from
+ * being proven. */
 #define STREAM_PRIORITY SD_EVENT_PRIORITY_IDLE
 
 /* One uid that streams. */

@@ -12,7 +12,7 @@
 #include "allocator/census.h"
 #include "allocator/engine.h"
 #include "allocator/reaper.h"
-#include "allocator/revoker.h"
+#include "allocator/revocation/revoker.h"
 #include "allocator/scan.h"
 #include "common/cleanup.h"
 #include "tests/bench/bench.h"

@@ -8,7 +8,7 @@
 #include "allocator/committer.h"
 #include "allocator/engine.h"
 #include "allocator/machine.h"
-#include "allocator/revoker.h"
+#include "allocator/revocation/revoker.h"
 #include "tests/unit/processes.h"
 
 #include <sys/eventfd.h>

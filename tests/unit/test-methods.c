@@ -6,7 +6,7 @@
  */
 #include "allocator/daemon/methods.h"
 #include "allocator/daemon/revocations.h"
-#include "allocator/granter.h"
+#include "allocator/lease/granter.h"
 #include "tests/unit/visitor.h"
 
 #include <sys/wait.h>

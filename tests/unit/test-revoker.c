@@ -4,8 +4,8 @@
  * what neighbours have in common, and what goes on when one of them goes away. Real processes;
  * needs root.
  */
-#include "allocator/job.h"
-#include "allocator/revoker.h"
+#include "allocator/revocation/job.h"
+#include "allocator/revocation/revoker.h"
 #include "common/spawn.h"
 #include "tests/unit/revoking.h"
 

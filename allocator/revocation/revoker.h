@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The door to revocations on an event loop; engine.h runs them on a private one. What each does is
- * told in allocator/revocation.h. Jobs in flight share their scans.
+ * told in allocator/revocation/revocation.h. Jobs in flight share their scans.
  */
 #ifndef ALLOCATOR_REVOKER_H
 #define ALLOCATOR_REVOKER_H
 
-#include "allocator/revocation.h"
+#include "allocator/revocation/revocation.h"
 
 #include <systemd/sd-event.h>
 

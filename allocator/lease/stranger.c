@@ -4,7 +4,7 @@
  * has reaped yet. The scan counts those, and the census is asked again for exactly as many. Jobs in
  * flight share a scan. Touches /proc, the census and the event loop.
  */
-#include "allocator/grant.h"
+#include "allocator/lease/grant.h"
 #include "allocator/scan.h"
 #include "common/cleanup.h"
 #include "common/clock.h"

@@ -3,10 +3,10 @@
  * The life of a revocation's job between its phases: what wakes it, what it writes, and how it
  * ends. It waits for one thing at a time. Touches the event loop and the committer.
  */
-#include "allocator/job.h"
+#include "allocator/revocation/job.h"
 
-#include "allocator/rollcall.h"
-#include "allocator/volley.h"
+#include "allocator/revocation/rollcall.h"
+#include "allocator/revocation/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

@@ -8,7 +8,7 @@
  * asked again by itself.
  */
 #include "allocator/census.h"
-#include "allocator/grant.h"
+#include "allocator/lease/grant.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

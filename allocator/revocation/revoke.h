@@ -5,7 +5,7 @@
 #ifndef ALLOCATOR_REVOKE_H
 #define ALLOCATOR_REVOKE_H
 
-#include "allocator/job.h"
+#include "allocator/revocation/job.h"
 
 /* The first phase of a job that nobody began yet. */
 void revocation_begin(struct job *job);

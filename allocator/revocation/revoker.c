@@ -4,12 +4,12 @@
  * whose answer nobody wants any more. Touches the event loop and the scan; what a revocation does
  * is revoke.c's.
  */
-#include "allocator/revoker.h"
+#include "allocator/revocation/revoker.h"
 
-#include "allocator/job.h"
-#include "allocator/revoke.h"
-#include "allocator/rollcall.h"
-#include "allocator/volley.h"
+#include "allocator/revocation/job.h"
+#include "allocator/revocation/revoke.h"
+#include "allocator/revocation/rollcall.h"
+#include "allocator/revocation/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/spawn.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A revocation under way, and the revoker it belongs to: what allocator/job.c (events and ends),
- * revoke.c (the phases), volley.c (kills) and revoker.c (the queue and the shared scan) have in
- * common. Nobody else includes this; revoker.h is the door.
+ * A revocation under way, and the revoker it belongs to: what allocator/revocation/job.c (events
+ * and ends), revoke.c (the phases), volley.c (kills) and revoker.c (the queue and the shared scan)
+ * have in common. Nobody else includes this; revoker.h is the door.
  */
 #ifndef ALLOCATOR_JOB_H
 #define ALLOCATOR_JOB_H
@@ -13,7 +13,7 @@
 #include "allocator/machine.h"
 #include "allocator/reaper.h"
 #include "allocator/residue.h"
-#include "allocator/revocation.h"
+#include "allocator/revocation/revocation.h"
 #include "allocator/scan.h"
 #include "allocator/tasks.h"
 

@@ -3,10 +3,10 @@
  * The life of a lease's job between its steps: turns, events, claims, and how it ends. Touches the
  * event loop and the claims; what may be leased is lease.c's to say.
  */
-#include "allocator/granter.h"
+#include "allocator/lease/granter.h"
 
 #include "allocator/census.h"
-#include "allocator/grant.h"
+#include "allocator/lease/grant.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

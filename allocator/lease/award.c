@@ -10,7 +10,7 @@
  */
 #include "allocator/allocator.h"
 #include "allocator/committer.h"
-#include "allocator/grant.h"
+#include "allocator/lease/grant.h"
 #include "allocator/machine.h"
 #include "allocator/pool.h"
 #include "common/cleanup.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Revocation: kill by uid, prove it, look for residue. Each is an asynchronous job on an event
- * loop (allocator/revoker.h); the commands run the same jobs on a private one.
+ * loop (allocator/revocation/revoker.h); the commands run the same jobs on a private one.
  *
  *   claim the uids > revoking, durable > reaper's uid, shown empty > the guard, if there is one >
  *   helper kills > scan > wait on pidfds > census > residue > evidence and the next state, durable

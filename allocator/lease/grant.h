@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A lease under way, and the granter it belongs to: what allocator/granter.c (jobs, events,
+ * A lease under way, and the granter it belongs to: what allocator/lease/granter.c (jobs, events,
  * claims), question.c (the census, for neighbours at once), lease.c (the rules) and stranger.c (who
  * is there) have in common. Nobody else includes this; granter.h is the door.
  */
@@ -9,7 +9,7 @@
 
 #include "allocator/committer.h"
 #include "allocator/deferred.h"
-#include "allocator/granter.h"
+#include "allocator/lease/granter.h"
 #include "allocator/pool.h"
 #include "allocator/tasks.h"
 #include "common/range.h"

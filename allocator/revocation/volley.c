@@ -8,11 +8,11 @@
  * 2. It MUST NOT start before every one of them is ready: its lease durably in revoking.
  * 3. A job with a guard is alone: an answer is worth least when it is oldest.
  */
-#include "allocator/volley.h"
+#include "allocator/revocation/volley.h"
 
 #include "allocator/census.h"
-#include "allocator/job.h"
-#include "allocator/revoke.h"
+#include "allocator/revocation/job.h"
+#include "allocator/revocation/revoke.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

@@ -2,7 +2,7 @@
 /*
  * The phases of a revocation. Each function below named phase_* is one step of revocation.h's line;
  * it either goes on to the next or arms one event and returns. Touches the ledger, /proc and the
- * helpers; signals only through allocator/volley.h and allocator/reaper.h.
+ * helpers; signals only through allocator/revocation/volley.h and allocator/reaper.h.
  *
  * 1. A job MUST hold the claim on its uids before it looks at the lease and until its last commit.
  * 2. The lease MUST be durably in `revoking` before the first signal: only volley_ready() lets the
@@ -13,12 +13,12 @@
  * 5. The guard MUST be asked right before each signal, and after the lease is in `revoking`: a
  * domid that gets its next owner after that is refused by the ledger.
  */
-#include "allocator/revoke.h"
+#include "allocator/revocation/revoke.h"
 
 #include "allocator/census.h"
-#include "allocator/job.h"
-#include "allocator/rollcall.h"
-#include "allocator/volley.h"
+#include "allocator/revocation/job.h"
+#include "allocator/revocation/rollcall.h"
+#include "allocator/revocation/volley.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

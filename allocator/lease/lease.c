@@ -10,10 +10,10 @@
  */
 #include "allocator/allocator.h"
 #include "allocator/committer.h"
-#include "allocator/grant.h"
+#include "allocator/lease/grant.h"
 #include "allocator/machine.h"
 #include "allocator/pool.h"
-#include "allocator/revoker.h"
+#include "allocator/revocation/revoker.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 

@@ -3,11 +3,11 @@
  * Census for neighbours (rollcall.h). Touches the census and the event loop. Only EMPTY is an
  * answer for all of them; any other may be about one alone, and so each is asked again by itself.
  */
-#include "allocator/rollcall.h"
+#include "allocator/revocation/rollcall.h"
 
 #include "allocator/census.h"
-#include "allocator/job.h"
-#include "allocator/revoke.h"
+#include "allocator/revocation/job.h"
+#include "allocator/revocation/revoke.h"
 #include "common/cleanup.h"
 
 #include <assert.h>

@@ -6,8 +6,10 @@
  */
 #include "allocator/committer.h"
 
+#include "allocator/await.h"
 #include "allocator/deferred.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +18,12 @@
 #define COMMIT_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
 /* Writes in one transaction: other writers on the host wait for it meanwhile. */
 #define BATCH_MAX 256
+
+/* Microseconds between two looks whether it is our turn to write; doubles. */
+#define PAUSE_FIRST INT64_C(250)
+#define PAUSE_LAST (2 * USEC_PER_MSEC)
+/* And for how long: a transaction takes milliseconds. */
+#define PATIENCE (30 * USEC_PER_SEC)
 
 struct entry {
     struct entry *next;
@@ -32,7 +40,12 @@ struct queue {
 
 struct committer {
     struct ledger *ledger;
+    sd_event *event;
+    bool may_block;
     struct deferred work;
+    struct await turn;    /* in the writers' queue */
+    int64_t queued_since; /* 0: not in it */
+    int64_t pause;
     struct queue waiting, written;
 };
 
@@ -82,6 +95,8 @@ static void queue_forget(struct queue *q, const void *userdata)
     q->end = at;
 }
 
+static void on_work(void *userdata);
+
 /* Only the transaction's own trouble is returned. */
 static enum uidpool_status write_one(struct ledger *l, struct entry *entry, struct problem *p)
 {
@@ -99,10 +114,11 @@ static enum uidpool_status write_one(struct ledger *l, struct entry *entry, stru
     return status;
 }
 
-/* One transaction for up to BATCH_MAX of those that wait, who are then in `written`. */
-static enum uidpool_status write_batch(struct committer *c, struct problem *p)
+/* One transaction for up to BATCH_MAX of those that wait, who are then in `written`; unless it
+ * could not begin, by `status`. */
+static enum uidpool_status write_batch(struct committer *c, enum uidpool_status status,
+                                       struct problem *p)
 {
-    enum uidpool_status status = ledger_begin(c->ledger, p);
     size_t n = 0;
 
     for (struct entry *entry; n < BATCH_MAX && (entry = queue_take(&c->waiting)); n++) {
@@ -117,12 +133,47 @@ static enum uidpool_status write_batch(struct committer *c, struct problem *p)
     return status;
 }
 
+/* Others write: their turns are short, but one may be stopped in it, and the loop has more to do.
+ * True: there is nothing to do before the next look. */
+static bool wait_for_turn(struct committer *c, enum uidpool_status *status, struct problem *p)
+{
+    int64_t now = clock_monotonic_usec();
+    bool begun = false;
+
+    if (c->may_block) {
+        *status = ledger_begin(c->ledger, p);
+        return false;
+    }
+    *status = ledger_begin_soon(c->ledger, &begun, p);
+    if (*status == UIDPOOL_OK && !begun) {
+        c->pause = c->queued_since ? c->pause * 2 : PAUSE_FIRST;
+        c->pause = c->pause > PAUSE_LAST ? PAUSE_LAST : c->pause;
+        c->queued_since = c->queued_since ? c->queued_since : now;
+        if (now - c->queued_since < PATIENCE &&
+            await_set(&c->turn, c->event, -1, c->pause, on_work, c) == 0)
+            return true;
+        ledger_begin_never(c->ledger);
+        *status = problem_set(p, UIDPOOL_FAILED,
+                              "somebody has been writing to the ledger %s for %lld s, so nothing "
+                              "was changed. See who has %s.lock open, whether that is stopped, and "
+                              "repeat the command",
+                              ledger_path(c->ledger), (long long)(PATIENCE / USEC_PER_SEC),
+                              ledger_path(c->ledger));
+    }
+    c->queued_since = 0;
+    await_clear(&c->turn);
+    return false;
+}
+
 static void on_work(void *userdata)
 {
     struct committer *c = userdata;
     struct problem problem = {0};
-    enum uidpool_status status = write_batch(c, &problem);
+    enum uidpool_status status;
 
+    if (wait_for_turn(c, &status, &problem))
+        return;
+    status = write_batch(c, status, &problem);
     if (c->waiting.first)
         deferred_wake(&c->work);
     for (struct entry *entry; (entry = queue_take(&c->written));) {
@@ -136,7 +187,7 @@ static void on_work(void *userdata)
     }
 }
 
-int committer_new(struct ledger *l, sd_event *event, struct committer **ret)
+int committer_new(struct ledger *l, sd_event *event, bool may_block, struct committer **ret)
 {
     struct committer *c = calloc(1, sizeof(*c));
     int r;
@@ -144,6 +195,8 @@ int committer_new(struct ledger *l, sd_event *event, struct committer **ret)
     if (!c)
         return -ENOMEM;
     c->ledger = l;
+    c->event = event;
+    c->may_block = may_block;
     c->waiting.end = &c->waiting.first;
     c->written.end = &c->written.first;
     r = deferred_init(&c->work, event, COMMIT_PRIORITY, on_work, c);
@@ -160,6 +213,8 @@ void committer_free(struct committer *c)
     if (!c)
         return;
     deferred_clear(&c->work);
+    await_clear(&c->turn);
+    ledger_begin_never(c->ledger);
     queue_clear(&c->waiting);
     queue_clear(&c->written);
     free(c);

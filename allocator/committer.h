@@ -22,8 +22,10 @@ typedef enum uidpool_status (*commit_write_fn)(struct ledger *l, void *userdata,
 typedef void (*commit_done_fn)(enum uidpool_status status, const struct problem *problem,
                                void *userdata);
 
-/* The ledger and the loop must outlive it. 0 or a negative errno. */
-int committer_new(struct ledger *l, sd_event *event, struct committer **ret);
+/* The ledger and the loop must outlive it. `may_block`: the loop has nothing else to do than to
+ * wait for its turn to write; else others go on meanwhile, and after 30 s of somebody else's
+ * writing what waits fails. 0 or a negative errno. */
+int committer_new(struct ledger *l, sd_event *event, bool may_block, struct committer **ret);
 /* What is not written yet never is; nobody is told. NULL is allowed. */
 void committer_free(struct committer *c);
 

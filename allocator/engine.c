@@ -19,7 +19,7 @@ int allocator_attach(struct allocator *a, sd_event *event)
     else
         r = sd_event_new(&a->event);
     if (r >= 0)
-        r = committer_new(a->ledger, a->event, &a->committer);
+        r = committer_new(a->ledger, a->event, !event, &a->committer);
     if (r >= 0)
         r = revoker_new(a, a->event, &a->revoker);
     if (r >= 0)

@@ -101,13 +101,13 @@ static int find_place(int fd, off_t first, off_t *ret)
     return 0;
 }
 
-/* Takes a place at the end of the queue. */
-static int queue_up(int fd, off_t at, off_t *ret)
+/* Takes a place at the end of the queue. -EAGAIN: somebody is at the door, and we do not wait. */
+static int queue_up(int fd, off_t at, bool wait, off_t *ret)
 {
     off_t place = at + FIRST_PLACE;
     int r, unlock;
 
-    r = lockfile_wait(fd, at, 1);
+    r = wait ? lockfile_wait(fd, at, 1) : lockfile_try(fd, at, 1);
     if (r < 0)
         return r;
     r = find_place(fd, place, &place);
@@ -128,7 +128,7 @@ int lockfile_queue_enter(int fd, off_t at)
     off_t place = at + FIRST_PLACE, from;
     int r;
 
-    r = queue_up(fd, at, &place);
+    r = queue_up(fd, at, true, &place);
     if (r < 0)
         return r;
     /* Whoever stands before us lets go of that place once inside, or by dying: then somebody else
@@ -141,6 +141,29 @@ int lockfile_queue_enter(int fd, off_t at)
     if (r == 0)
         r = lockfile_wait(fd, at + INSIDE, 1);
     (void)lockfile_unlock(fd, from, place - from + 1);
+    return r;
+}
+
+/* The place, and the one before it if we have that too. */
+void lockfile_queue_give_up(int fd, struct lockfile_turn *turn)
+{
+    if (turn->place)
+        (void)lockfile_unlock(fd, turn->place - turn->is_next, 1 + turn->is_next);
+    *turn = (struct lockfile_turn){0};
+}
+
+int lockfile_queue_ask(int fd, off_t at, struct lockfile_turn *turn)
+{
+    int r = turn->place ? 0 : queue_up(fd, at, false, &turn->place);
+
+    if (r == 0 && !turn->is_next && turn->place > at + FIRST_PLACE) {
+        r = lockfile_try(fd, turn->place - 1, 1);
+        turn->is_next = r == 0;
+    }
+    if (r == 0)
+        r = lockfile_try(fd, at + INSIDE, 1);
+    if (r != -EAGAIN)
+        lockfile_queue_give_up(fd, turn);
     return r;
 }
 

@@ -5,6 +5,7 @@
 #ifndef COMMON_LOCKFILE_H
 #define COMMON_LOCKFILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -34,5 +35,18 @@ int lockfile_unlock(int fd, off_t at, off_t length);
  */
 int lockfile_queue_enter(int fd, off_t at);
 int lockfile_queue_leave(int fd, off_t at);
+
+/*
+ * To enter without waiting: ask until it is 0. -EAGAIN: not yet; the place in the queue, once there
+ * is one, is kept in `turn`, which begins as all zero, and is so again afterwards. Others behind us
+ * wait as long as we do not ask.
+ */
+struct lockfile_turn {
+    off_t place; /* 0: none yet */
+    bool is_next;
+};
+int lockfile_queue_ask(int fd, off_t at, struct lockfile_turn *turn);
+/* Give the place up. */
+void lockfile_queue_give_up(int fd, struct lockfile_turn *turn);
 
 #endif

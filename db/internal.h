@@ -4,6 +4,7 @@
 #ifndef DB_INTERNAL_H
 #define DB_INTERNAL_H
 
+#include "common/lockfile.h"
 #include "db/ledger.h"
 
 #include <sqlite3.h>
@@ -18,9 +19,10 @@ struct ledger {
     sqlite3 *db;
     char *path;
     char *lock_path;
-    int lock_fd;  /* -1 for readers */
-    bool writing; /* in the queue and in a transaction */
-    bool reading; /* in a read transaction */
+    int lock_fd;               /* -1 for readers */
+    struct lockfile_turn turn; /* in the queue, of ledger_begin_soon() */
+    bool writing;              /* in the queue and in a transaction */
+    bool reading;              /* in a read transaction */
     char boot[33];
     struct {
         const char *sql; /* the literal's address is the key */

@@ -410,17 +410,39 @@ static enum uidpool_status begin_in_queue(struct ledger *l, struct problem *p)
     return run(l, "BEGIN IMMEDIATE", p);
 }
 
-enum uidpool_status ledger_begin(struct ledger *l, struct problem *p)
+/* Our turn has come, or what kept it from coming. */
+static enum uidpool_status begin_entered(struct ledger *l, int entered, struct problem *p)
 {
-    int r = lockfile_queue_enter(l->lock_fd, LOCK_QUEUE_AT);
+    enum uidpool_status status;
 
-    if (r < 0)
-        return problem_errno(p, r, "cannot lock %s", l->lock_path);
-    enum uidpool_status status = begin_in_queue(l, p);
+    if (entered < 0)
+        return problem_errno(p, entered, "cannot lock %s", l->lock_path);
+    status = begin_in_queue(l, p);
     if (status != UIDPOOL_OK)
         (void)lockfile_queue_leave(l->lock_fd, LOCK_QUEUE_AT);
     l->writing = status == UIDPOOL_OK;
     return status;
+}
+
+enum uidpool_status ledger_begin(struct ledger *l, struct problem *p)
+{
+    ledger_begin_never(l);
+    return begin_entered(l, lockfile_queue_enter(l->lock_fd, LOCK_QUEUE_AT), p);
+}
+
+enum uidpool_status ledger_begin_soon(struct ledger *l, bool *ret_begun, struct problem *p)
+{
+    int r = lockfile_queue_ask(l->lock_fd, LOCK_QUEUE_AT, &l->turn);
+    enum uidpool_status status = r == -EAGAIN ? UIDPOOL_OK : begin_entered(l, r, p);
+
+    if (status == UIDPOOL_OK)
+        *ret_begun = r == 0;
+    return status;
+}
+
+void ledger_begin_never(struct ledger *l)
+{
+    lockfile_queue_give_up(l->lock_fd, &l->turn);
 }
 
 enum uidpool_status ledger_begin_read(struct ledger *l, struct problem *p)

@@ -72,6 +72,10 @@ const char *ledger_path(const struct ledger *l);
 
 /* Join the writers' queue (common/lockfile.h) and begin a write transaction. */
 enum uidpool_status ledger_begin(struct ledger *l, struct problem *p);
+/* The same without waiting for others. With *ret_begun false nothing has begun yet: ask again in a
+ * moment; the place in the queue is kept until then, or until ledger_begin_never(). */
+enum uidpool_status ledger_begin_soon(struct ledger *l, bool *ret_begun, struct problem *p);
+void ledger_begin_never(struct ledger *l);
 /* Begin a read transaction: no queue, no lock that a writer would notice. */
 enum uidpool_status ledger_begin_read(struct ledger *l, struct problem *p);
 /* Durable when it returns UIDPOOL_OK. On failure the transaction is rolled back. */

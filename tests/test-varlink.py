@@ -3,12 +3,14 @@
 """io.uidpool and io.systemd.UserDatabase over uidpoold's own sockets: every method, every error,
 who may do what, streams and those that read them slowly. Byte by byte: no library in between.
 """
+import fcntl
 import itertools
 import json
 import os
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -224,6 +226,27 @@ class Leases(Varlink):
         with self.assertRaisesRegex(Refused, "org.varlink.service.MethodNotFound"):
             client.answer()
         self.assertEqual(client.answer()["parameters"]["lease"]["uid"], self.base + 6)
+
+    def test_somebody_is_stopped_while_he_writes(self):
+        """In his turn in the writers' queue, which the ledger's lock file keeps."""
+        client = self.up(policy="domid")
+        waits = Client(self.daemon.socket, 3 * LIMIT)
+        self.addCleanup(waits.socket.close)
+        with open(f"{self.u.ledger}.lock", "r+b") as stopped:
+            inside = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, (1 << 40) + 1, 1, 0)
+            fcntl.fcntl(stopped, fcntl.F_OFD_SETLK, inside)
+            waits.send("Lease", domid=1)
+            # Whoever only asks is answered all the time, and whoever waits is told in the end.
+            while not select.select([waits.socket], [], [], 0.1)[0]:
+                self.assertIsNone(client.call("Describe", uid=self.base + 1)["lease"])
+            with self.assertRaises(Refused) as refused:
+                waits.answer()
+            self.assertEqual(refused.exception.error, "io.uidpool.Failed")
+            self.assertIn(f"{self.u.ledger}.lock", refused.exception.parameters["message"])
+            waits.send("Lease", domid=2)
+            self.assertIsNone(client.call("Describe", uid=self.base + 2)["lease"])
+        self.assertEqual(waits.answer()["parameters"]["lease"]["uid"], self.base + 2)
+        self.assertEqual(client.call("Lease", domid=1)["lease"]["uid"], self.base + 1)
 
     def test_a_call_without_an_answer(self):
         client = self.up()

@@ -46,7 +46,7 @@ static int setup(void **state)
     assert_int_equal(ledger_open(f->path, LEDGER_CREATE, &f->ledger, &p), UIDPOOL_OK);
     assert_int_equal(ledger_open(f->path, LEDGER_READ, &f->other, &p), UIDPOOL_OK);
     assert_int_equal(sd_event_new(&f->event), 0);
-    assert_int_equal(committer_new(f->ledger, f->event, &f->committer), 0);
+    assert_int_equal(committer_new(f->ledger, f->event, false, &f->committer), 0);
     *state = f;
     return 0;
 }
@@ -259,6 +259,47 @@ static void test_a_busy_loop_commits_too(void **state)
     assert_int_equal(a.status, UIDPOOL_OK);
 }
 
+static int count(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    unsigned *ticks = userdata;
+
+    ++*ticks;
+    (void)sd_event_source_set_time(source, usec + USEC_PER_MSEC);
+    return 0;
+}
+
+/* Somebody is stopped within his turn: the loop goes on, and the write is made when he has gone. */
+static void test_others_turns_are_waited_for_beside_the_loop(void **state)
+{
+    struct fixture *f = *state;
+    struct want a = {.name = "a", .base = BASE};
+    struct ledger *stopped = NULL;
+    struct problem p = {0};
+    unsigned ticks = 0;
+    sd_event_source *clock = NULL;
+    int64_t end = clock_monotonic_usec() + 30 * USEC_PER_SEC;
+
+    assert_int_equal(ledger_open(f->path, LEDGER_WRITE, &stopped, &p), UIDPOOL_OK);
+    assert_int_equal(ledger_begin(stopped, &p), UIDPOOL_OK);
+    assert_true(sd_event_add_time(f->event, &clock, CLOCK_MONOTONIC,
+                                  (uint64_t)clock_monotonic_usec(), 1, count, &ticks) >= 0);
+    assert_true(sd_event_source_set_enabled(clock, SD_EVENT_ON) >= 0);
+    add(f, &a);
+    while (ticks < 50 && clock_monotonic_usec() < end)
+        assert_true(sd_event_run(f->event, 1000 * USEC_PER_MSEC) >= 0);
+    assert_int_equal(ticks, 50);
+    assert_int_equal(a.turn, 0);
+    ledger_rollback(stopped);
+    while (a.turn == 0 && clock_monotonic_usec() < end)
+        assert_true(sd_event_run(f->event, 1000 * USEC_PER_MSEC) >= 0);
+    assert_int_equal(a.status, UIDPOOL_OK);
+    assert_true(is_durable(f, "a"));
+    /* And the queue is whole: both can write again. */
+    assert_int_equal(ledger_begin(stopped, &p), UIDPOOL_OK);
+    ledger_close(stopped);
+    sd_event_source_disable_unref(clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +312,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_forgotten_are_neither_written_nor_told, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_busy_loop_commits_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_others_turns_are_waited_for_beside_the_loop, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

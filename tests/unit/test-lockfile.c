@@ -412,6 +412,37 @@ static void test_death_inside(void **state)
     close_fd(fd);
 }
 
+/* In order of asking, without waiting, and the queue is as it was afterwards. */
+static void test_asking(void **state)
+{
+    struct lockfile_turn first = {0}, second = {0}, third = {0};
+    int inside = open_lock("queue"), a = open_lock("queue"), b = open_lock("queue"),
+        c = open_lock("queue");
+
+    (void)state;
+    assert_int_equal(lockfile_queue_enter(inside, 0), 0);
+    assert_int_equal(lockfile_queue_ask(a, 0, &first), -EAGAIN);
+    assert_int_equal(lockfile_queue_ask(b, 0, &second), -EAGAIN);
+    assert_int_equal(lockfile_queue_ask(c, 0, &third), -EAGAIN);
+    assert_int_equal(lockfile_queue_leave(inside, 0), 0);
+    assert_int_equal(lockfile_queue_ask(c, 0, &third), -EAGAIN);
+    assert_int_equal(lockfile_queue_ask(b, 0, &second), -EAGAIN);
+    assert_int_equal(lockfile_queue_ask(a, 0, &first), 0);
+    assert_int_equal(first.place, 0);
+    assert_int_equal(lockfile_queue_ask(b, 0, &second), -EAGAIN);
+    assert_int_equal(lockfile_queue_leave(a, 0), 0);
+    /* Next in line, and gives up: nobody is left waiting for him. */
+    lockfile_queue_give_up(b, &second);
+    assert_int_equal(lockfile_queue_ask(c, 0, &third), 0);
+    assert_int_equal(lockfile_try(inside, 2, 1000), 0);
+    assert_int_equal(lockfile_try(inside, 0, 1), 0);
+    assert_int_equal(lockfile_queue_leave(c, 0), 0);
+    close_fd(inside);
+    close_fd(a);
+    close_fd(b);
+    close_fd(c);
+}
+
 /* We are inside, one waits, another behind that one, which dies: the other moves up, not in. */
 static void test_death_of_a_waiter(void **state)
 {
@@ -456,11 +487,17 @@ static int remove_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),         cmocka_unit_test(test_open_strangers),
-        cmocka_unit_test(test_exclusion),    cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_holder),       cmocka_unit_test(test_inherited),
-        cmocka_unit_test(test_fair_two),     cmocka_unit_test(test_fair_four),
-        cmocka_unit_test(test_death_inside), cmocka_unit_test(test_death_of_a_waiter),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_strangers),
+        cmocka_unit_test(test_exclusion),
+        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_holder),
+        cmocka_unit_test(test_inherited),
+        cmocka_unit_test(test_fair_two),
+        cmocka_unit_test(test_fair_four),
+        cmocka_unit_test(test_death_inside),
+        cmocka_unit_test(test_asking),
+        cmocka_unit_test(test_death_of_a_waiter),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
